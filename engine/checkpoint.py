@@ -1,0 +1,287 @@
+"""Find, verify and open weights, vocabularies and vocoders.
+
+A checkpoint is a folder: `config.yaml` in the shape of upstream's configurations, `model.safetensors` (or `.pt`) with
+upstream's `ema_model.` keys, `vocos/config.yaml` and `vocos/pytorch_model.bin`, and a `voice.json` with checksums,
+languages and reference clips. Names of the hub give the same parts from elsewhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from engine import upstream
+from engine.errors import CheckpointError, OfflineError
+from engine.reference import Voice
+
+DEFAULT_CHECKPOINT = "seeded-tiny"
+VOICES = Path(__file__).parent / "voices"
+
+HUB = {
+    "F5TTS_v1_Base": ("SWivid/F5-TTS", "F5TTS_v1_Base/model_1250000.safetensors"),
+    "F5TTS_v1_Small": ("SWivid/F5-TTS", "F5TTS_v1_Small/model_1250000.safetensors"),
+    "F5TTS_Base": ("SWivid/F5-TTS", "F5TTS_Base/model_1200000.safetensors"),
+    "E2TTS_Base": ("SWivid/E2-TTS", "E2TTS_Base/model_1200000.safetensors"),
+}
+"""Repository and file of each published model, as upstream's `F5TTS` picks them."""
+HUB_VOCODER = ("charactr/vocos-mel-24khz", ("config.yaml", "pytorch_model.bin"))
+EXAMPLE_CLIP = ("infer/examples/basic/basic_ref_en.wav", "Some call me nature, others call me mother nature.")
+"""A clip inside the f5-tts package and what it says (its `basic.toml`): the default voice where a folder has none."""
+MAX_SECONDS = 22.0
+"""Longest reference plus generated piece; upstream's `infer_process` splits text so that it is not passed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """Everything needed to build an engine, verified to exist.
+
+    Attributes:
+        name: as asked for.
+        backbone, arch: `DiT` or `UNetT`, and its keyword arguments.
+        weights, vocabulary: files; the weights in safetensors or `torch.save` format.
+        vocoder: folder with `config.yaml` and `pytorch_model.bin`.
+        trained: false for seeded weights, whose speech is noise.
+        languages: what it speaks, as ISO 639-1 codes; empty where unknown.
+        references: named clips that come with it; the first is the default.
+        durations: table for the text front end, or none.
+        max_seconds: longest reference plus generated piece.
+    """
+
+    name: str
+    backbone: str
+    arch: dict[str, Any]
+    weights: Path
+    vocabulary: Path
+    vocoder: Path
+    trained: bool
+    languages: tuple[str, ...]
+    references: dict[str, Voice]
+    durations: Path | None = None
+    max_seconds: float = MAX_SECONDS
+
+    def digest(self) -> str:
+        """SHA-256 over weights and vocoder: what a measurement is pinned to."""
+        return "+".join(sha256(path)[:16] for path in (self.weights, self.vocoder / "pytorch_model.bin"))
+
+
+def find(name: str | Path, *, vocoder: str | Path | None = None) -> Checkpoint:
+    """The checkpoint called `name`: a voice in the box, a seeded one, a published model, a folder or a weight file.
+
+    Args:
+        name: see `known()`; anything else is taken for a path. Beside a weight file lies its `config.yaml`.
+        vocoder: a folder with a Vocos, where it does not come with the checkpoint.
+
+    Raises:
+        CheckpointError: unknown name, missing part, or a file that is not the one its checksum names.
+        OfflineError: a published model is not in the local cache and the hub cannot be reached.
+    """
+    key = str(name)
+    if key in HUB:
+        return _from_hub(key, vocoder)
+    if key.startswith("seeded-"):
+        from engine import seeded
+
+        folder = seeded.ensure(key)
+    else:
+        folder = VOICES / key if (VOICES / key / "voice.json").is_file() else Path(name)
+    if folder.is_dir():
+        return _from_folder(key, folder, vocoder)
+    if folder.is_file():
+        return _from_file(folder, vocoder)
+    raise CheckpointError(f"checkpoint {key!r}", f"one of {', '.join(known())}, a folder or a weight file", "Check the name or path")
+
+
+def known() -> list[str]:
+    """Names that `find` understands without a path."""
+    from engine import seeded
+
+    boxed = sorted(path.parent.name for path in VOICES.glob("*/voice.json"))
+    return [*boxed, *seeded.SIZES, *HUB]
+
+
+def state_dict(path: Path) -> dict[str, Any]:
+    """Tensors of a checkpoint by upstream's parameter names, read on the CPU.
+
+    Both published formats: safetensors, and `.pt` read with `weights_only=True`. The `ema_model.` prefix and the
+    bookkeeping of the averaging are removed, and so are mel buffers of early checkpoints (upstream's `load_checkpoint`).
+
+    Raises:
+        CheckpointError: truncated, not a checkpoint, or a file that would run code.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    import pickle
+
+    try:
+        if path.suffix == ".safetensors":
+            raw = load_file(str(path))
+        else:
+            raw = torch.load(path, map_location="cpu", weights_only=True)
+            raw = raw.get("ema_model_state_dict", raw.get("model_state_dict", raw))
+        tensors = {name.removeprefix("ema_model."): value for name, value in raw.items()}
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"weights {path} ({str(error).splitlines()[0][:120]})", "a whole safetensors or .pt checkpoint", "Download it again"
+        ) from error
+    skipped = ("initted", "step", "mel_spec.mel_stft.mel_scale.fb", "mel_spec.mel_stft.spectrogram.window")
+    return {name: value for name, value in tensors.items() if name not in skipped}
+
+
+def load_weights(module: Any, tensors: dict[str, Any], path: Path) -> None:
+    """Copy `tensors` into `module`: every parameter, none left over.
+
+    Raises:
+        CheckpointError: names or shapes differ, so the file belongs to another architecture.
+    """
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:4]]
+        raise CheckpointError(
+            f"weights {path} for another architecture ({' '.join(lines)[:300]})",
+            f"the parameters of {type(module).__name__} as configured",
+            "Use the configuration that came with these weights",
+        ) from error
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _from_folder(name: str, folder: Path, vocoder: str | Path | None) -> Checkpoint:
+    manifest = _manifest(folder)
+    _verify(folder, manifest.get("files", {}))
+    weights = next((folder / f for f in ("model.safetensors", "model.pt") if (folder / f).is_file()), None)
+    if weights is None:
+        raise CheckpointError(f"{folder} without weights", "model.safetensors or model.pt", "Put the weights there")
+    references = {
+        key: Voice(folder / entry["file"], entry["text"]) for key, entry in manifest.get("references", {}).items()
+    }
+    first = manifest.get("default_reference")
+    if first:
+        references = {first: references[first], **references}
+    own_vocoder = folder / "vocos"
+    return Checkpoint(
+        name=name,
+        **_config(folder / "config.yaml"),
+        weights=weights,
+        vocoder=_vocoder(vocoder if vocoder or not own_vocoder.is_dir() else own_vocoder),
+        trained=bool(manifest.get("trained", True)),
+        languages=tuple(manifest.get("languages", ())),
+        references=references or _example(),
+        durations=folder / manifest["durations"] if manifest.get("durations") else None,
+        max_seconds=float(manifest.get("max_seconds", MAX_SECONDS)),
+    )
+
+
+def _from_file(weights: Path, vocoder: str | Path | None) -> Checkpoint:
+    beside = weights.parent / "vocos"
+    return Checkpoint(
+        name=weights.stem,
+        **_config(weights.parent / "config.yaml"),
+        weights=weights,
+        vocoder=_vocoder(vocoder if vocoder or not beside.is_dir() else beside),
+        trained=True,
+        languages=(),
+        references=_example(),
+    )
+
+
+def _from_hub(name: str, vocoder: str | Path | None) -> Checkpoint:
+    repository, file = HUB[name]
+    return Checkpoint(
+        name=name,
+        **_config(upstream.shipped(f"configs/{name}.yaml")),
+        weights=_download(repository, file),
+        vocoder=_vocoder(vocoder),
+        trained=True,
+        languages=("en", "zh"),
+        references=_example(),
+    )
+
+
+def _example() -> dict[str, Voice]:
+    clip, words = EXAMPLE_CLIP
+    return {"example": Voice(upstream.shipped(clip), words)}
+
+
+def _vocoder(folder: str | Path | None) -> Path:
+    if folder is None:
+        repository, files = HUB_VOCODER
+        return [_download(repository, file) for file in files][0].parent
+    missing = [name for name in HUB_VOCODER[1] if not (Path(folder) / name).is_file()]
+    if missing:
+        raise CheckpointError(f"vocoder folder {folder} without {', '.join(missing)}", "a Vocos folder", "Add the file")
+    return Path(folder)
+
+
+def _download(repository: str, file: str) -> Path:
+    """A file of the hub, from the local cache where it is there."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(repository, file))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise OfflineError(
+            f"{file} of {repository} is not on this machine and the hub did not give it ({type(error).__name__})",
+            "the file in the local cache, or a reachable hub",
+            f"On a machine with network run: hf download {repository} {file} --local-dir DIR; "
+            "copy DIR here and load the weight file by its path, with its config.yaml beside it and vocoder=DIR",
+        ) from error
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """Backbone, architecture and vocabulary from a configuration in upstream's shape."""
+    import yaml
+
+    try:
+        model = yaml.safe_load(path.read_text(encoding="utf8"))["model"]
+        backbone, arch, vocabulary = model["backbone"], dict(model["arch"]), model.get("tokenizer_path")
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"configuration {path} ({error!r})",
+            "model.backbone and model.arch as in upstream's configs",
+            "Put the model's config.yaml beside its weights",
+        ) from error
+    tokens = path.parent / vocabulary if vocabulary else upstream.shipped("infer/examples/vocab.txt")
+    if not tokens.is_file():
+        raise CheckpointError(f"vocabulary {tokens}", "an existing file", "Correct model.tokenizer_path in config.yaml")
+    return {"backbone": backbone, "arch": arch, "vocabulary": tokens}
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """The folder's `voice.json`, or nothing where it has none."""
+    path = folder / "voice.json"
+    if not path.is_file():
+        return {}
+    try:
+        manifest = json.loads(path.read_text(encoding="utf8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} ({error})", "a JSON object", "Restore the file") from error
+    if not isinstance(manifest, dict):
+        raise CheckpointError(f"{path} holding a {type(manifest).__name__}", "a JSON object", "Restore the file")
+    return manifest
+
+
+def _verify(folder: Path, files: dict[str, dict[str, Any]]) -> None:
+    """Every file the manifest names is there and is the one it names."""
+    for name, entry in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise CheckpointError(f"{path} is missing", f"SHA-256 {entry['sha256']}", "Restore the file")
+        found = sha256(path)
+        if found != entry["sha256"]:
+            raise CheckpointError(
+                f"{path} with SHA-256 {found}", f"SHA-256 {entry['sha256']}", "Restore the file: it is truncated or edited"
+            )

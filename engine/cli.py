@@ -1,0 +1,166 @@
+"""The `ishowtts` command. The only place that prints; the flags of the toggles are derived from `Options`."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from engine.errors import EngineError
+from engine.options import PRESETS, Options
+
+USAGE = 2
+app = typer.Typer(
+    help="A thin F5-TTS engine with every optimisation toggleable, and a gate that judges each of them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def main() -> None:
+    """Run the command line: an error of ours is one sentence on stderr and exit code 2, never a traceback."""
+    try:
+        app()
+    except EngineError as error:
+        Console(stderr=True).print(f"ishowtts: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(USAGE) from None
+
+
+def _option_flags(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command one flag for each field of `Options`, and hand it the `Options` they spell as `options`.
+
+    A flag that is not given leaves the preset's value.
+    """
+    hints = get_type_hints(Options)
+    signature = inspect.signature(function, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.name != "options"]
+    flags = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[
+                hints[field.name] | None,
+                typer.Option(help=f"{field.metadata['help']} (reference: {field.default})", rich_help_panel="Toggles"),
+            ],
+        )
+        for field in dataclasses.fields(Options)
+    ]
+    preset = inspect.Parameter(
+        "preset",
+        inspect.Parameter.KEYWORD_ONLY,
+        default="reference",
+        annotation=Annotated[str, typer.Option(help=f"toggles to start from: {', '.join(PRESETS)}")],
+    )
+
+    def command(**arguments: Any) -> None:
+        names = [field.name for field in dataclasses.fields(Options)]
+        given = {name: value for name in names if (value := arguments.pop(name)) is not None}
+        base = Options.parse(arguments.pop("preset"))
+        function(**arguments, options=dataclasses.replace(base, **given))
+
+    command.__name__, command.__doc__ = function.__name__, function.__doc__
+    command.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + [preset, *flags]
+    )
+    return command
+
+
+@app.command()
+@_option_flags
+def speak(
+    text: Annotated[str, typer.Argument(help="the words to say")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="the WAV to write")],
+    options: Options,
+    checkpoint: Annotated[str | None, typer.Option(help="a name, a folder or a weight file")] = None,
+    vocoder: Annotated[Path | None, typer.Option(help="a folder with a Vocos")] = None,
+    voice: Annotated[str | None, typer.Option(help="a reference clip that came with the checkpoint")] = None,
+    ref: Annotated[Path | None, typer.Option(help="a reference clip")] = None,
+    ref_text: Annotated[str | None, typer.Option(help="exactly what the clip says")] = None,
+    seed: Annotated[int, typer.Option(help="same seed, same bytes")] = 0,
+    speed: Annotated[float, typer.Option(help="of speech; 1 is the clip's own")] = 1.0,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; by default CUDA where it is there")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
+) -> None:
+    """Say TEXT in the voice of a reference clip and write a WAV."""
+    import engine
+
+    chosen = _voice(voice, ref, ref_text)
+    _check_folder(out)
+    console = Console(stderr=True)
+    with console.status("loading"):
+        tts = engine.load(checkpoint or engine.DEFAULT_CHECKPOINT, options, device=device, vocoder=vocoder)
+    if not tts.checkpoint.trained:
+        console.print(f"The checkpoint {tts.checkpoint.name} is untrained: what you will hear is noise, not speech.", style="yellow")
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True
+    )
+    with bar:
+        task = bar.add_task("sampling", total=None)
+
+        def advance(at: engine.synthesis.Progress) -> None:  # type: ignore[name-defined]
+            done = (at.piece - 1) * at.steps + at.step
+            bar.update(task, completed=done, total=at.pieces * at.steps, description=f"piece {at.piece} of {at.pieces}")
+
+        audio = tts.synthesize(text, chosen, seed=seed, speed=speed, progress=advance)
+    audio.save(out)
+    facts = {
+        "output": str(out),
+        "seconds": audio.seconds,
+        "rtf": audio.rtf,
+        "stages": audio.timings.stages(),
+        "checkpoint": tts.checkpoint.name,
+        "trained": tts.checkpoint.trained,
+        "options": dataclasses.asdict(options),
+        "evidence": {name: dataclasses.asdict(proof) for name, proof in tts.evidence().items()},
+    }
+    if as_json:
+        Console().print_json(json.dumps(facts))
+        return
+    stages = "  ".join(f"{name} {seconds * 1000:.0f} ms" for name, seconds in audio.timings.stages().items())
+    Console(soft_wrap=True, highlight=False).print(f"{out}: {audio.seconds:.2f} s of audio, RTF {audio.rtf:.3f} ({stages})", markup=False)
+
+
+def _voice(name: str | None, clip: Path | None, words: str | None) -> Any:
+    """The voice that the three flags spell: a name, a clip with its words, or the default."""
+    from engine.errors import UsageError
+    from engine.reference import Voice
+
+    if name and clip:
+        raise UsageError("--voice and --ref together", "one of them", "Leave one out")
+    if (clip is None) != (words is None):
+        raise UsageError("--ref without --ref-text, or the other way round", "both", "Give the clip and what it says")
+    return Voice(clip, words or "") if clip else name
+
+
+def _check_folder(path: Path) -> None:
+    """Refuse an output that cannot be written before any work is done for it."""
+    import os
+
+    from engine.errors import OutputError
+
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise OutputError(f"output {path}", "a file in a folder that exists and can be written", "Choose another -o")
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="print the findings as JSON")] = False,
+) -> None:
+    """Say what machine this is, whether it is fit to measure, and which toggles can work here."""
+    from engine.gate import doctor as examination
+
+    report = examination.report()
+    if as_json:
+        Console().print_json(report.model_dump_json())
+    else:
+        Console().print(examination.render(report))
+    raise typer.Exit(0 if report.fit else 3)

@@ -1,0 +1,83 @@
+"""Assets -> Engine: find the checkpoint, build upstream's modules, apply the toggles in order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine import checkpoint as checkpoints
+from engine import reference, upstream
+from engine.errors import DeviceError
+from engine.evidence import Observations
+from engine.optimizations import compile, precision, reference_cache, vocoder_precision
+from engine.options import Options
+from engine.synthesis import Engine, Parts
+from engine.vocoder import VocosVocoder
+
+STEPS = (precision, vocoder_precision, compile, reference_cache)
+"""The order of application: number formats before compilation, which fixes them."""
+
+
+def load(
+    checkpoint: str | Path = checkpoints.DEFAULT_CHECKPOINT,
+    options: Options | None = None,
+    *,
+    device: str | None = None,
+    vocoder: str | Path | None = None,
+) -> Engine:
+    """Load a model and apply the toggles.
+
+    Args:
+        checkpoint: a name (`engine.checkpoint.known()`), a folder, or a weight file with its `config.yaml` beside it.
+        options: the toggles; the default is upstream's own behaviour.
+        device: `cpu`, `cuda` or `cuda:1`; by default CUDA where torch sees it.
+        vocoder: a folder with a Vocos, where it does not come with the checkpoint.
+
+    Raises:
+        CheckpointError: weights, vocabulary, configuration or vocoder are missing, corrupt or foreign.
+        OfflineError: a published model has to be fetched and the hub cannot be reached.
+        DeviceError: no such device, or it cannot do what an option asks.
+        OptionsError: an option that this device cannot serve.
+        UpstreamError: f5-tts or vocos is missing.
+    """
+    options = options if options is not None else Options()
+    target = _device(device)
+    compile.check_device(options, target)
+    found = checkpoints.find(checkpoint, vocoder=vocoder)
+    model = upstream.build_model(found.arch, found.backbone, found.vocabulary)
+    checkpoints.load_weights(model, checkpoints.state_dict(found.weights), found.weights)
+    vocos = upstream.build_vocoder(found.vocoder / "config.yaml")
+    weights = found.vocoder / "pytorch_model.bin"
+    checkpoints.load_weights(vocos, checkpoints.state_dict(weights), weights)
+    return assemble(found, model.eval().to(target), vocos.eval().to(target), options, target)
+
+
+def assemble(found: checkpoints.Checkpoint, model: object, vocos: object, options: Options, device: str) -> Engine:
+    """Apply every toggle to upstream's modules and hand them to an engine."""
+    observed = Observations()
+    model = precision.apply(model, options)
+    vocos = vocoder_precision.apply(vocos, options)
+    model = compile.apply(model, options, observed)
+    vocos = compile.apply(vocos, options, observed)
+
+    def prepare(voice: reference.Voice) -> reference.Reference:
+        return reference.condition(voice, model.mel_spec, device)  # type: ignore[attr-defined]
+
+    prepared = reference_cache.apply(prepare, options, observed)
+    return Engine(Parts(found, model, VocosVocoder(vocos, observed), prepared, device), options, observed)
+
+
+def _device(name: str | None) -> str:
+    """A device that torch can use here.
+
+    Raises:
+        DeviceError: unknown or absent.
+    """
+    import torch
+
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise DeviceError(f"device={name!r} ({str(error).splitlines()[0][:100]})", "a device that torch sees here", "Use device='cpu'") from error
+    return name

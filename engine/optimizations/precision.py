@@ -1,0 +1,44 @@
+"""Transformer weights and products in bf16 or fp16; the flow itself is summed in fp32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.evidence import Evidence, Observations
+from engine.options import Options
+
+
+def apply(model: Any, options: Options) -> Any:
+    """Cast the transformer of an upstream `CFM`; positions and times keep fp32, where half formats lose whole frames.
+
+    A rotary table in bf16 cannot tell frame 257 from 258, and a time embedding scales t by 1000 before its sine.
+    """
+    if options.precision == "fp32":
+        return model
+    import torch
+
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[options.precision]
+    transformer = model.transformer
+    rotary, time_embed = transformer.rotary_embed, transformer.time_embed
+    transformer.rotary_embed, transformer.time_embed = None, None
+    transformer.to(dtype)
+    transformer.rotary_embed, transformer.time_embed = rotary, _cast_output(time_embed, dtype)
+    return model
+
+
+def _cast_output(module: Any, dtype: Any) -> Any:
+    """The same module, its result cast by a hook: no wrapper, so parameter names stay upstream's."""
+    module.register_forward_hook(lambda _module, _inputs, output: output.to(dtype))
+    return module
+
+
+def evidence(options: Options, observed: Observations) -> Evidence:
+    """The format in which the transformer's last product came out of each evaluation.
+
+    A linear layer takes input and weights of one format only and no autocast is used, so its output's format is the
+    format of the product.
+    """
+    seen = observed.dtypes("transformer")
+    if not seen:
+        return Evidence(None, "no evaluation yet")
+    return Evidence(seen == {options.precision}, f"products in {', '.join(sorted(seen))}")
