@@ -8,6 +8,7 @@ it is.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import subprocess
@@ -36,6 +37,8 @@ VENDOR_PACKAGES = ("torch", "torchaudio", "torchvision", "triton")
 
 TORCH = "2.13.0"
 """What `constraints.txt` pins for CI; a CPU build or a CUDA one, whichever the registry at hand offers."""
+
+MUTANTS_KILLED = 0.9
 
 EXTRAS = ".[gate,quality,dev]"
 
@@ -71,6 +74,11 @@ def perf_command(arguments: list[str]) -> list[str]:
     if compares:
         return [str(COMMAND), "gate", *arguments]
     return [str(PYTHON), "-m", "pytest", "tests/perf", "-p", "engine.gate.plugin", *arguments]
+
+
+def killed_share(counts: Mapping[str, int]) -> float:
+    """The share of mutmut's mutants that the tests noticed; a mutant that hangs was noticed too."""
+    return (counts["killed"] + counts["timeout"]) / counts["total"]
 
 
 def constraint_lines(frozen: list[str]) -> list[str]:
@@ -207,9 +215,10 @@ def record(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def calibrate(session: nox.Session) -> None:
-    """Measure the gate's false alarms and power; write baselines/calibration.json."""
+    """Measure the gate's false alarms and power; write baselines/calibration.json and its plot."""
     prepare(session)
-    run(session, "engine.gate.calibrate", *session.posargs)
+    outputs = ("--out", "baselines/calibration.json", "--plot", "baselines/calibration.png")
+    run(session, "engine.gate.calibrate", *outputs, *session.posargs)
 
 
 @nox.session(name="train-voice", venv_backend="none", default=False)
@@ -245,8 +254,16 @@ def history(session: nox.Session) -> None:
 
 @nox.session(default=False, reuse_venv=True)
 def mutants(session: nox.Session) -> None:
-    """Mutate the gate's own logic and count what its tests kill."""
+    """Mutate the gate's own logic; its tests must kill nine of ten mutants."""
     # Its own environment: mutmut wants a newer rich than f5-tts allows, and needs no torch.
     session.install("mutmut>=3.3,<4", "pytest", "hypothesis", "numpy", "scipy", "pydantic", "psutil", "rich")
     session.run("mutmut", "run", *session.posargs)
     session.run("mutmut", "results")
+    session.run("mutmut", "export-cicd-stats")
+    counts = json.loads((HERE / "mutants" / "mutmut-cicd-stats.json").read_text())
+    killed = killed_share(counts)
+    session.log("%.1f %% of %d mutants were killed.", 100 * killed, counts["total"])
+    if killed < MUTANTS_KILLED:
+        session.error(
+            f"Expected at least {MUTANTS_KILLED:.0%}. `mutmut show NAME` shows a survivor: test for it."
+        )

@@ -93,8 +93,13 @@ def is_jetson(root: Path = ROOT) -> bool:
     )
 
 
-def describe(root: Path = ROOT) -> Machine:
-    """Read the machine from the files under `root`; what is not there stays empty."""
+def describe(root: Path = ROOT, nvml: Any = None) -> Machine:
+    """Read the machine from the files under `root`; what is not there stays empty.
+
+    Args:
+        root: `/`, or a recorded tree.
+        nvml: the module to ask for GPUs where the driver shows no files; `pynvml` on the machine itself.
+    """
     jetson = is_jetson(root)
     info = text_or_empty(root / "proc/cpuinfo")
     flags = set(re.findall(r"\S+", " ".join(re.findall(r"(?m)^(?:flags|Features)\s*:(.*)$", info))))
@@ -104,7 +109,7 @@ def describe(root: Path = ROOT) -> Machine:
         architecture=_architecture(info, flags),
         cores=_cores(root, info),
         memory_mb=meminfo_mb(root).get("MemTotal", 0),
-        gpus=_gpus(root, jetson),
+        gpus=_gpus(root, jetson, nvml),
         power_mode=(power_mode(root) or UNKNOWN_MODE) if jetson else "",
         virtual="hypervisor" in flags,
         features=tuple(name for name in CPU_FEATURES if name in flags),
@@ -230,31 +235,30 @@ def _cores(root: Path, info: str) -> int:
     return min(counts)
 
 
-def _gpus(root: Path, jetson: bool) -> tuple[str, ...]:
+def _gpus(root: Path, jetson: bool, nvml: Any) -> tuple[str, ...]:
     """GPU names from the driver's files, else from NVML on the machine itself."""
     files = sorted((root / "proc/driver/nvidia/gpus").glob("*/information"))
     names = [
         name[1].strip() for f in files if (name := re.search(r"(?m)^Model:\s*(\S.*)$", text_or_empty(f)))
     ]
-    if names:
-        return tuple(names)
-    if jetson:
-        return ("integrated",)
-    return _nvml_gpus() if root == ROOT else ()
+    if names or jetson:
+        return tuple(names) or ("integrated",)
+    return _nvml_gpus(nvml) if nvml or root == ROOT else ()
 
 
-def _nvml_gpus() -> tuple[str, ...]:
+def _nvml_gpus(nvml: Any) -> tuple[str, ...]:
     """GPU names from NVML; none where the library or the driver is missing."""
     try:
-        nvml = import_module("pynvml")
-        nvml.nvmlInit()
+        nvml = nvml or import_module("pynvml")
     except ImportError:
         return ()
+    try:
+        nvml.nvmlInit()
+        handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
+        names = [nvml.nvmlDeviceGetName(handle) for handle in handles]
+        nvml.nvmlShutdown()
     except nvml.NVMLError:
         return ()
-    handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
-    names = [nvml.nvmlDeviceGetName(handle) for handle in handles]
-    nvml.nvmlShutdown()
     return tuple(name.decode() if isinstance(name, bytes) else name for name in names)
 
 

@@ -1,0 +1,1 @@
+"""The gate: measures the engine, holds it to committed baselines, gives one verdict. The engine never imports it."""

@@ -1,0 +1,57 @@
+"""Is this machine fit to measure? An unfit machine gives "undecided", never a pass or a fail."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.gate import sources
+from engine.gate.checks import CHECKS, Scene
+from engine.gate.fitness import Finding, Preflight, Status
+from engine.gate.snapshot import Readings
+from engine.gate.speaking_rate import check_reference
+from engine.machine import ROOT, Machine
+
+__all__ = ["Finding", "Preflight", "Status", "check", "check_reference"]
+
+
+def check(
+    machine: Machine,
+    root: Path = ROOT,
+    *,
+    readings: Readings | None = None,
+    environ: Mapping[str, str] | None = None,
+    busy: Callable[[], float | None] = sources.other_cpu_use,
+    reference: tuple[str, float] | None = None,
+    under_load: bool = False,
+    modules: Mapping[str, Any] | None = None,
+) -> Preflight:
+    """Look at everything that can spoil a timing on this machine.
+
+    Args:
+        machine: from `engine.machine.describe`.
+        root: `/`, or a recorded tree.
+        readings: what the sources said; read now if not given.
+        environ: the environment variables; this process's if not given.
+        busy: the share (0 to 1) of the CPU that other processes use now; None where it cannot be told.
+        reference: transcript of the reference clip and the clip's seconds, to check the speaking rate.
+        under_load: the caller is measuring at this moment, so a clock below its limit is throttling (on an
+            idle machine it is not: clocks fall when there is nothing to do), and load is the caller's own.
+        modules: what is loaded; this process's if not given. PyTorch is asked, and never loaded for it.
+    """
+    scene = Scene(
+        machine=machine,
+        root=root,
+        readings=readings or sources.read(root),
+        environ=os.environ if environ is None else environ,
+        under_load=under_load,
+        busy=None if under_load else busy(),
+        torch=(sys.modules if modules is None else modules).get("torch"),
+    )
+    findings = [finding for look in CHECKS for finding in look(scene)]
+    if reference is not None:
+        findings.append(check_reference(*reference))
+    return Preflight(findings=tuple(findings))

@@ -1,0 +1,302 @@
+"""The verdict: speed, tails, memory and trust, judged apart and combined by the worst exit code.
+
+Every number comes from `statistics`. Here it is only decided which question is put, and what each answer
+means: 0 pass, 1 regression, 3 undecided or unfit. (2, a missing or foreign baseline, was raised before.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import cast
+
+import numpy as np
+
+from engine.gate import statistics
+from engine.gate.baseline import Baseline, Limit, ProductLimits, Selection, find_recorded
+from engine.gate.comparison import Decisions, decide
+from engine.gate.record import Arm, ExitCode, Judgement, Row, Run, Verdict
+
+WORST_LAST: tuple[ExitCode, ...] = (0, 3, 1, 2)
+PREFLIGHT, CONTROL, TOGGLES = "preflight", "A/A control", "toggles"
+SLOPE_CALLS = 3
+"""Fewest calls of a process whose memory may be said to grow."""
+
+
+def worst(codes: Iterable[ExitCode]) -> ExitCode:
+    """The exit code that wins: 2 over 1 over 3 over 0."""
+    return max(codes, key=WORST_LAST.index, default=0)
+
+
+def judge(
+    run: Run, selection: Selection, *, loosened: Sequence[str] = (), accept_looser: bool = False
+) -> Verdict:
+    """The verdict on a run by the selected baseline. Keep it with `run.model_copy(update={"verdict": ...})`.
+
+    Args:
+        run: the samples, and the machine's fitness when they were taken.
+        selection: from `baseline.select`.
+        loosened: from `recording.loosened`: limits looser than the base revision's. They fail the run ...
+        accept_looser: ... unless accepted, which is said aloud.
+
+    Raises:
+        BaselineError: the arms spoke different workloads, or a recorded workload has changed.
+    """
+    run.check_comparable()
+    baseline, limits = selection.baseline, selection.baseline.relative
+    ratio = limits.time_ratio
+    if run.threshold is not None:
+        ratio = Limit(upper=1 + run.threshold, unit=ratio.unit)
+    decisions = decide(run.processes, run.plan) if run.base else None
+    notes = [selection.said]
+    rows, whole = [], []
+    for name in run.candidate.hashes:
+        speed = (
+            _compared("centre", decisions.centre[name], ratio)
+            if decisions
+            else _recorded(run, name, baseline, ratio, notes)
+        )
+        rows.append(
+            (name, [speed, *_product(run, name, baseline.product), _memory(run, name, limits.memory_growth)])
+        )
+    if decisions:
+        whole.append(_compared("tails", decisions.tails, limits.tail_ratio))
+    else:
+        notes.append("Without a base there is no A/A control, and tails are held to product limits only.")
+    trust = (_preflight(run), *_control(decisions), *_toggles(run), *_limits(loosened, accept_looser))
+    if trust[0].code:
+        rows = [(name, [_unfit(judgement) for judgement in judgements]) for name, judgements in rows]
+        whole = [_unfit(judgement) for judgement in whole]
+    judged = tuple(_row(run, name, judgements) for name, judgements in rows)
+    code = worst([*(row.code for row in judged), *(judgement.code for judgement in (*whole, *trust))])
+    return Verdict(rows=judged, whole=tuple(whole), trust=trust, notes=tuple(notes), code=code)
+
+
+def _compared(question: str, decision: statistics.Decision, limit: Limit) -> Judgement:
+    """Base against candidate: the decision, and the limit of the ratio held to its one-sided 95 % bounds."""
+    threshold = limit.upper - 1
+    code = _code(statistics.exit_code(decision, threshold))
+    bound = f"the 95 % upper bound is {_percent(decision.upper_95)} and the threshold {threshold:+.0%}"
+    sentence = decision.reason
+    if decision.verdict is statistics.Verdict.UNDECIDED and code == 0:
+        sentence += (
+            f" UNDECIDED passes here: {bound}, so a slow-down that large is ruled out, a smaller one is not."
+        )
+    elif decision.verdict is statistics.Verdict.UNDECIDED:
+        sentence += f" UNDECIDED is no pass here: {bound}."
+    outcome = decision.verdict.value
+    if decision.ratio > limit.upper:
+        over = decision.interval_90.low > limit.upper
+        code = worst([code, 1 if over else 3])
+        if decision.verdict is not statistics.Verdict.SLOWER:
+            outcome = "OVER LIMIT" if over else "UNDECIDED"
+        sentence += f" The ratio {decision.ratio:.3g} is over the limit {limit.upper:g} {_surely(over)}."
+    return Judgement(
+        question=question,
+        outcome=outcome,
+        code=code,
+        sentence=sentence,
+        value=decision.ratio,
+        low=decision.interval_99.low,
+        high=decision.interval_99.high,
+        limit=limit.upper,
+        unit=limit.unit,
+    )
+
+
+def _recorded(run: Run, name: str, baseline: Baseline, limit: Limit, notes: list[str]) -> Judgement:
+    """Without a base: process medians against the recorded samples', where these may be compared at all."""
+    entry, said = find_recorded(baseline, run.candidate, name)
+    notes.append(said)
+    if entry is None:
+        held = baseline.product is not None
+        return Judgement(
+            question="centre",
+            outcome="NOT COMPARED" if held else "UNDECIDED",
+            code=0 if held else 3,
+            sentence=f"{said}, and there is no base: {'product limits hold' if held else 'nothing to compare'}.",
+        )
+    reference = float(np.median([np.median(process) for process in entry.rtf]))
+    ratios = [
+        float(np.median([call.rtf for call in one.calls])) / reference
+        for _, one in run.series("candidate", name)
+    ]
+    return _held("centre", statistics.limit_check(ratios, limit.upper), limit)
+
+
+def _product(run: Run, name: str, limits: ProductLimits | None) -> list[Judgement]:
+    """The absolute limits, where the machine has them: mean, worst and CV of the candidate."""
+    if limits is None:
+        return []
+    calls = [[call.rtf for call in one.calls] for _, one in run.series("candidate", name)]
+    means = [float(np.mean(process)) for process in calls]
+    spread = _spread(run, name)
+    checks = [
+        _held("mean RTF", statistics.limit_check(means, limits.mean_rtf.upper), limits.mean_rtf),
+        _held(
+            "worst RTF",
+            statistics.limit_check([max(c) for c in calls], limits.worst_rtf.upper, "worst"),
+            limits.worst_rtf,
+        ),
+    ]
+    if len(spread) < 2:
+        sentence = "One call in one process has no spread; run more to hold its CV to the limit."
+        return [
+            *checks,
+            Judgement(question="CV", outcome="UNDECIDED", code=3, sentence=sentence, limit=limits.cv.upper),
+        ]
+    return [*checks, _held("CV", statistics.limit_check(spread, limits.cv.upper, "cv"), limits.cv)]
+
+
+def _memory(run: Run, name: str, limit: Limit) -> Judgement:
+    """Growth per call of the candidate's processes, host and device: the steeper is held to the limit."""
+    checks = [statistics.limit_check(slopes, limit.upper) for slopes in _slopes(run, name)]
+    if not checks:
+        sentence = f"A growth needs at least {SLOPE_CALLS} calls in a process; run more."
+        return Judgement(
+            question="memory",
+            outcome="UNDECIDED",
+            code=3,
+            sentence=sentence,
+            limit=limit.upper,
+            unit=limit.unit,
+        )
+    return _held("memory", max(checks, key=lambda check: check.estimate), limit)
+
+
+def _held(question: str, check: statistics.LimitCheck, limit: Limit) -> Judgement:
+    """A figure held to an upper limit, and to a lower one where given: what is too good is not believed."""
+    outcome, code = {0: "WITHIN", 1: "OVER LIMIT", 3: "UNDECIDED"}[check.exit_code], _code(check.exit_code)
+    figure = f"{question} {check.estimate:.3g} against a limit of {limit.upper:g} {limit.unit}"
+    sentence = f"{figure}: within."
+    if code:
+        sentence = f"{figure}: over, {_surely(code == 1)}."
+    elif limit.lower is not None and check.estimate < limit.lower:
+        outcome, code = "UNDECIDED", 3
+        sentence = f"{figure}: under {limit.lower:g}, too good to be believed. Check the outputs first."
+    return Judgement(
+        question=question,
+        outcome=outcome,
+        code=code,
+        sentence=sentence,
+        value=check.estimate,
+        low=check.lower_95 if np.isfinite(check.lower_95) else None,
+        limit=limit.upper,
+        unit=limit.unit,
+    )
+
+
+def _surely(over: bool) -> str:
+    return (
+        "and its one-sided 95 % bound too"
+        if over
+        else "but its one-sided 95 % bound is not, so more samples must tell"
+    )
+
+
+def _preflight(run: Run) -> Judgement:
+    """Whether the machine was fit. Forced, an unfit one is judged all the same, and the record says so."""
+    if run.preflight.fit:
+        return Judgement(
+            question=PREFLIGHT, outcome="FIT", code=0, sentence="The machine was fit to measure."
+        )
+    unfit = run.preflight.having("unfit")
+    found = " ".join(
+        f"{one.check}: {one.observed}, expected {one.expected}. Cure: {one.cure}." for one in unfit
+    )
+    if run.forced:
+        return Judgement(
+            question=PREFLIGHT, outcome="FORCED", code=0, sentence=f"Unfit, judged by force. {found}"
+        )
+    return Judgement(
+        question=PREFLIGHT,
+        outcome="UNFIT",
+        code=3,
+        sentence=f"Nothing is decided on an unfit machine. {found}",
+    )
+
+
+def _unfit(judgement: Judgement) -> Judgement:
+    """The same figures with no verdict: an unfit machine neither passes nor fails."""
+    said = f"{judgement.outcome}: {judgement.sentence}"
+    sentence = f"Nothing is decided on an unfit machine. On a fit one it would read {said}"
+    return judgement.model_copy(update={"outcome": "UNDECIDED", "code": 3, "sentence": sentence})
+
+
+def _control(decisions: Decisions | None) -> list[Judgement]:
+    """What identical code did to the clock; a loud control decides nothing."""
+    if decisions is None:
+        return []
+    loud = {name: one.control for name, one in decisions.centre.items() if not one.control.quiet}
+    if loud:
+        sentence = " ".join(f"{name}: {control.reason}" for name, control in loud.items())
+        return [Judgement(question=CONTROL, outcome="LOUD", code=3, sentence=sentence)]
+    noise = max(one.control.noise for one in decisions.centre.values())
+    sentence = f"Identical code differed by a CV of {noise:.1%} at most: quiet enough to decide."
+    return [Judgement(question=CONTROL, outcome="QUIET", code=0, sentence=sentence, value=noise)]
+
+
+def _toggles(run: Run) -> list[Judgement]:
+    """One judgement per toggle that was on and did nothing. In the base it makes the comparison moot."""
+    idle: dict[tuple[Arm, str], str] = {}
+    for process in run.processes:
+        for toggle, seen in process.evidence.items():
+            if not seen.engaged:
+                idle.setdefault((process.arm, toggle), seen.observed)
+    if not idle:
+        said = "Every toggle that was on proved that it engaged."
+        return [Judgement(question=TOGGLES, outcome="ENGAGED", code=0, sentence=said)]
+    return [
+        Judgement(
+            question=f"toggle {toggle}",
+            outcome="NOT ENGAGED",
+            code=1 if arm == "candidate" else 3,
+            sentence=f"{toggle} was switched on in the {arm} and did not engage: {seen}",
+        )
+        for (arm, toggle), seen in idle.items()
+    ]
+
+
+def _limits(loosened: Sequence[str], accepted: bool) -> list[Judgement]:
+    """A baseline that asks for less than the base revision's did fails, unless that was accepted."""
+    if not loosened:
+        return []
+    outcome, code = ("ACCEPTED", _code(0)) if accepted else ("LOOSENED", _code(1))
+    return [Judgement(question="limits", outcome=outcome, code=code, sentence="; ".join(loosened) + ".")]
+
+
+def _row(run: Run, name: str, judgements: Sequence[Judgement]) -> Row:
+    calls = [call.rtf for _, one in run.series("candidate", name) for call in one.calls]
+    spread = _spread(run, name)
+    slopes = [float(np.mean(slopes)) for slopes in _slopes(run, name)]
+    return Row(
+        workload=name,
+        mean_rtf=float(np.mean(calls)),
+        worst_rtf=max(calls),
+        cv=statistics.cv(spread) if len(spread) > 1 else None,
+        growth=max(slopes, default=None),
+        judgements=tuple(judgements),
+        code=worst(judgement.code for judgement in judgements),
+    )
+
+
+def _spread(run: Run, name: str) -> list[float]:
+    """What a CV is taken over: the candidate's process medians, or the calls of its only process."""
+    calls = [[call.rtf for call in one.calls] for _, one in run.series("candidate", name)]
+    return [float(np.median(process)) for process in calls] if len(calls) > 1 else calls[0]
+
+
+def _slopes(run: Run, name: str) -> list[list[float]]:
+    """Growth per call [MB] of each of the candidate's processes: the host's, and the device's if any."""
+    long = [one for _, one in run.series("candidate", name) if len(one.calls) >= SLOPE_CALLS]
+    host = [[call.host_mb for call in one.calls] for one in long]
+    device = [[call.device_mb for call in one.calls if call.device_mb is not None] for one in long]
+    groups = (host, [memory for memory in device if len(memory) >= SLOPE_CALLS])
+    return [[statistics.memory_slope(memory) for memory in group] for group in groups if group]
+
+
+def _code(value: int) -> ExitCode:
+    return cast(ExitCode, value)
+
+
+def _percent(ratio: float) -> str:
+    return f"{ratio - 1:+.1%}"

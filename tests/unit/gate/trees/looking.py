@@ -1,0 +1,51 @@
+"""Preflight of a recorded tree on an otherwise quiet and well-equipped machine."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.gate import preflight, sources
+from engine.gate.fitness import Finding, Preflight
+from engine.gate.snapshot import Readings, Snapshot
+from engine.machine import describe
+from tests.unit.gate.trees.machines import plant
+
+PACKAGES = {"torch": "2", "f5-tts": "1", "vocos": "0"}
+
+
+def look(
+    root: Path,
+    files: Mapping[str, str],
+    *,
+    extra: Snapshot | None = None,
+    environ: Mapping[str, str] | None = None,
+    busy: float | None = 0.0,
+    under_load: bool = False,
+    torch: Any = None,
+) -> Preflight:
+    """The preflight of a tree on a quiet machine with everything installed and room on the disk."""
+    machine = dataclasses.replace(describe(plant(root, files)), versions=PACKAGES)
+    tree = sources.read(root).snapshots[:-1]  # not this computer's disk
+    room = Snapshot("test", disk_free_mb=50_000)
+    return preflight.check(
+        machine,
+        root,
+        readings=Readings([*([extra] if extra else []), *tree, room]),
+        environ=environ or {},
+        busy=lambda: busy,
+        under_load=under_load,
+        modules={"torch": torch} if torch else {},
+    )
+
+
+def named(result: Preflight, check: str) -> Finding:
+    """The finding of that name."""
+    return next(finding for finding in result.findings if finding.check == check)
+
+
+def seen(result: Preflight) -> dict[str, str]:
+    """Check to status."""
+    return {finding.check: finding.status for finding in result.findings}
