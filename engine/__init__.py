@@ -19,7 +19,7 @@ from engine.options import Options
 if TYPE_CHECKING:
     from engine.audio import Audio
     from engine.checkpoint import DEFAULT_CHECKPOINT
-    from engine.load import load
+    from engine.loading import load
     from engine.reference import Voice
     from engine.synthesis import Engine
 
@@ -30,7 +30,7 @@ _HOMES = {
     "DEFAULT_CHECKPOINT": "engine.checkpoint",
     "Engine": "engine.synthesis",
     "Voice": "engine.reference",
-    "load": "engine.load",
+    "load": "engine.loading",
 }
 
 

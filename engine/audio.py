@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
-import tempfile
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -80,22 +81,45 @@ class Audio:
         import soundfile
 
         target = Path(path)
+        check_output(target)
+        wav = io.BytesIO()
+        soundfile.write(
+            wav, np.clip(self.samples, -1.0, 1.0), self.sample_rate, format="WAV", subtype="PCM_16"
+        )
+        scratch = target.with_name(f".{uuid.uuid4().hex}.wav")
         try:
-            handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".wav")
-        except OSError as error:
-            raise OutputError(
-                f"output {target} ({error.strerror})", "a folder that exists and can be written", "Choose another -o"
-            ) from error
-        try:
-            with os.fdopen(handle, "wb") as file:
-                soundfile.write(file, np.clip(self.samples, -1.0, 1.0), self.sample_rate, format="WAV", subtype="PCM_16")
-            os.replace(name, target)
-        except OSError as error:
-            Path(name).unlink(missing_ok=True)
-            raise OutputError(f"output {target} ({error.strerror})", "a writable file", "Choose another -o") from error
+            scratch.write_bytes(wav.getbuffer())
+            scratch.replace(target)
+        except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+            raise _unwritable(target, str(error)) from error
+        finally:
+            scratch.unlink(missing_ok=True)
 
 
-def cross_fade(pieces: list[Samples], seconds: float = CROSS_FADE_SECONDS, sample_rate: int = SAMPLE_RATE) -> Samples:
+def check_output(path: Path) -> None:
+    """Refuse what `Audio.save` could not write, before any work is done for it.
+
+    Raises:
+        OutputError: a folder, a device, or a place where no file can be made.
+    """
+    try:
+        if path.exists() and not path.is_file():  # /dev/null would be replaced by a WAV
+            raise _unwritable(path, "not a regular file")
+        if not path.name or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+            raise _unwritable(path, "no such folder, or not writable")
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, str(error)) from error
+
+
+def _unwritable(path: Path, reason: str) -> OutputError:
+    return OutputError(
+        f"output {path} ({reason})", "a file in a folder that can be written", "Choose another -o"
+    )
+
+
+def cross_fade(
+    pieces: list[Samples], seconds: float = CROSS_FADE_SECONDS, sample_rate: int = SAMPLE_RATE
+) -> Samples:
     """Join pieces with a linear cross-fade; a piece shorter than the overlap shortens it.
 
     The arithmetic is that of upstream's `infer_batch_process`.

@@ -1,8 +1,9 @@
 """Find, verify and open weights, vocabularies and vocoders.
 
-A checkpoint is a folder: `config.yaml` in the shape of upstream's configurations, `model.safetensors` (or `.pt`) with
-upstream's `ema_model.` keys, `vocos/config.yaml` and `vocos/pytorch_model.bin`, and a `voice.json` with checksums,
-languages and reference clips. Names of the hub give the same parts from elsewhere.
+A checkpoint is a folder: `config.yaml` in the shape of upstream's configurations, `model.safetensors` (or
+`.pt`) with upstream's `ema_model.` keys, `vocos/config.yaml` and `vocos/pytorch_model.bin`, and a
+`voice.json` with checksums, languages and reference clips. Names of the hub give the same parts from
+elsewhere.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ HUB = {
 """Repository and file of each published model, as upstream's `F5TTS` picks them."""
 HUB_VOCODER = ("charactr/vocos-mel-24khz", ("config.yaml", "pytorch_model.bin"))
 EXAMPLE_CLIP = ("infer/examples/basic/basic_ref_en.wav", "Some call me nature, others call me mother nature.")
-"""A clip inside the f5-tts package and what it says (its `basic.toml`): the default voice where a folder has none."""
+"""A clip inside the f5-tts package and what it says (its `basic.toml`): the default voice where a folder has
+none."""
 MAX_SECONDS = 22.0
 """Longest reference plus generated piece; upstream's `infer_process` splits text so that it is not passed."""
 
@@ -68,7 +70,8 @@ class Checkpoint:
 
 
 def find(name: str | Path, *, vocoder: str | Path | None = None) -> Checkpoint:
-    """The checkpoint called `name`: a voice in the box, a seeded one, a published model, a folder or a weight file.
+    """The checkpoint called `name`: a voice in the box, a seeded one, a published model, a folder or a weight
+    file.
 
     Args:
         name: see `known()`; anything else is taken for a path. Beside a weight file lies its `config.yaml`.
@@ -81,17 +84,32 @@ def find(name: str | Path, *, vocoder: str | Path | None = None) -> Checkpoint:
     key = str(name)
     if key in HUB:
         return _from_hub(key, vocoder)
+    try:
+        folder = _place(key)
+        is_folder, is_file = folder.is_dir(), folder.is_file()
+    except OSError as error:
+        raise CheckpointError(
+            f"checkpoint {key[:200]!r} ({error.strerror})", "a path that can be read", "Check it"
+        ) from error
+    if is_folder:
+        return _from_folder(key, folder, vocoder)
+    if is_file:
+        return _from_file(folder, vocoder)
+    raise CheckpointError(
+        f"checkpoint {key!r}",
+        f"one of {', '.join(known())}, a folder or a weight file",
+        "Check the name or path",
+    )
+
+
+def _place(key: str) -> Path:
+    """Where a checkpoint of this name lies: in the cache, in the box, or at the path that it spells."""
     if key.startswith("seeded-"):
         from engine import seeded
 
-        folder = seeded.ensure(key)
-    else:
-        folder = VOICES / key if (VOICES / key / "voice.json").is_file() else Path(name)
-    if folder.is_dir():
-        return _from_folder(key, folder, vocoder)
-    if folder.is_file():
-        return _from_file(folder, vocoder)
-    raise CheckpointError(f"checkpoint {key!r}", f"one of {', '.join(known())}, a folder or a weight file", "Check the name or path")
+        return seeded.ensure(key)
+    boxed = VOICES / key
+    return boxed if (boxed / "voice.json").is_file() else Path(key)
 
 
 def known() -> list[str]:
@@ -105,18 +123,23 @@ def known() -> list[str]:
 def state_dict(path: Path) -> dict[str, Any]:
     """Tensors of a checkpoint by upstream's parameter names, read on the CPU.
 
-    Both published formats: safetensors, and `.pt` read with `weights_only=True`. The `ema_model.` prefix and the
-    bookkeeping of the averaging are removed, and so are mel buffers of early checkpoints (upstream's `load_checkpoint`).
+    Both published formats: safetensors, and `.pt` read with `weights_only=True`. The `ema_model.` prefix and
+    the bookkeeping of the averaging are removed, and so are mel buffers of early checkpoints (upstream's
+    `load_checkpoint`).
 
     Raises:
         CheckpointError: truncated, not a checkpoint, or a file that would run code.
     """
+    import pickle
+    import struct
+
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    import pickle
-
+    # Besides its own error the unpickler raises whatever a damaged stream leads it to.
+    stream = (pickle.UnpicklingError, struct.error, EOFError, OSError, RuntimeError, AssertionError)
+    content = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
     try:
         if path.suffix == ".safetensors":
             raw = load_file(str(path))
@@ -124,9 +147,11 @@ def state_dict(path: Path) -> dict[str, Any]:
             raw = torch.load(path, map_location="cpu", weights_only=True)
             raw = raw.get("ema_model_state_dict", raw.get("model_state_dict", raw))
         tensors = {name.removeprefix("ema_model."): value for name, value in raw.items()}
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, OSError, ValueError) as error:
+    except (SafetensorError, *stream, *content) as error:
         raise CheckpointError(
-            f"weights {path} ({str(error).splitlines()[0][:120]})", "a whole safetensors or .pt checkpoint", "Download it again"
+            f"weights {path} ({str(error)[:120].splitlines()[:1]})",
+            "a whole safetensors or .pt checkpoint",
+            "Download it again",
         ) from error
     skipped = ("initted", "step", "mel_spec.mel_stft.mel_scale.fb", "mel_spec.mel_stft.spectrogram.window")
     return {name: value for name, value in tensors.items() if name not in skipped}
@@ -160,16 +185,12 @@ def sha256(path: Path) -> str:
 
 def _from_folder(name: str, folder: Path, vocoder: str | Path | None) -> Checkpoint:
     manifest = _manifest(folder)
-    _verify(folder, manifest.get("files", {}))
+    _verify(folder, manifest)
     weights = next((folder / f for f in ("model.safetensors", "model.pt") if (folder / f).is_file()), None)
     if weights is None:
-        raise CheckpointError(f"{folder} without weights", "model.safetensors or model.pt", "Put the weights there")
-    references = {
-        key: Voice(folder / entry["file"], entry["text"]) for key, entry in manifest.get("references", {}).items()
-    }
-    first = manifest.get("default_reference")
-    if first:
-        references = {first: references[first], **references}
+        raise CheckpointError(
+            f"{folder} without weights", "model.safetensors or model.pt", "Put the weights there"
+        )
     own_vocoder = folder / "vocos"
     return Checkpoint(
         name=name,
@@ -178,10 +199,27 @@ def _from_folder(name: str, folder: Path, vocoder: str | Path | None) -> Checkpo
         vocoder=_vocoder(vocoder if vocoder or not own_vocoder.is_dir() else own_vocoder),
         trained=bool(manifest.get("trained", True)),
         languages=tuple(manifest.get("languages", ())),
-        references=references or _example(),
+        references=_references(folder, manifest) or _example(),
         durations=folder / manifest["durations"] if manifest.get("durations") else None,
         max_seconds=float(manifest.get("max_seconds", MAX_SECONDS)),
     )
+
+
+def _references(folder: Path, manifest: dict[str, Any]) -> dict[str, Voice]:
+    """The clips that the manifest names, its default first."""
+    try:
+        clips = {
+            key: Voice(folder / entry["file"], entry["text"])
+            for key, entry in manifest.get("references", {}).items()
+        }
+        first = manifest.get("default_reference")
+        return {first: clips[first], **clips} if first else clips
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{folder / 'voice.json'} with references that lack {error}",
+            "file and text of each clip",
+            "Restore the file",
+        ) from error
 
 
 def _from_file(weights: Path, vocoder: str | Path | None) -> Checkpoint:
@@ -202,7 +240,13 @@ def _from_hub(name: str, vocoder: str | Path | None) -> Checkpoint:
     return Checkpoint(
         name=name,
         **_config(upstream.shipped(f"configs/{name}.yaml")),
-        weights=_download(repository, file),
+        weights=_download(
+            repository,
+            file,
+            f"copy DIR/{file} here, copy {upstream.shipped(f'configs/{name}.yaml')} "
+            "beside it as config.yaml, "
+            "and load the weight file by its path",
+        ),
         vocoder=_vocoder(vocoder),
         trained=True,
         languages=("en", "zh"),
@@ -218,26 +262,30 @@ def _example() -> dict[str, Voice]:
 def _vocoder(folder: str | Path | None) -> Path:
     if folder is None:
         repository, files = HUB_VOCODER
-        return [_download(repository, file) for file in files][0].parent
+        cure = "copy DIR here as the folder vocos beside the weights, or pass it: vocoder=DIR, --vocoder DIR"
+        return [_download(repository, file, cure) for file in files][-1].parent
     missing = [name for name in HUB_VOCODER[1] if not (Path(folder) / name).is_file()]
     if missing:
-        raise CheckpointError(f"vocoder folder {folder} without {', '.join(missing)}", "a Vocos folder", "Add the file")
+        raise CheckpointError(
+            f"vocoder folder {folder} without {', '.join(missing)}", "a Vocos folder", "Add the file"
+        )
     return Path(folder)
 
 
-def _download(repository: str, file: str) -> Path:
-    """A file of the hub, from the local cache where it is there."""
+def _download(repository: str, file: str, then: str) -> Path:
+    """A file of the hub, from the local cache where it is there; `then` says what to do with a copy fetched
+    by hand."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         return Path(hf_hub_download(repository, file))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        wanted = " ".join(HUB_VOCODER[1]) if repository == HUB_VOCODER[0] else file
         raise OfflineError(
-            f"{file} of {repository} is not on this machine and the hub did not give it ({type(error).__name__})",
+            f"{file} of {repository} is not here and the hub did not give it ({type(error).__name__})",
             "the file in the local cache, or a reachable hub",
-            f"On a machine with network run: hf download {repository} {file} --local-dir DIR; "
-            "copy DIR here and load the weight file by its path, with its config.yaml beside it and vocoder=DIR",
+            f"On a machine with network run `hf download {repository} {wanted} --local-dir DIR`; then {then}",
         ) from error
 
 
@@ -247,16 +295,27 @@ def _config(path: Path) -> dict[str, Any]:
 
     try:
         model = yaml.safe_load(path.read_text(encoding="utf8"))["model"]
-        backbone, arch, vocabulary = model["backbone"], dict(model["arch"]), model.get("tokenizer_path")
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
+        backbone, arch, mel = (
+            model["backbone"],
+            dict(model["arch"]),
+            model.get("mel_spec") or upstream.MEL_SPEC,
+        )
+        tokens = path.parent / model["tokenizer_path"] if model.get("tokenizer_path") else None
+    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"configuration {path} ({error!r})",
             "model.backbone and model.arch as in upstream's configs",
             "Put the model's config.yaml beside its weights",
         ) from error
-    tokens = path.parent / vocabulary if vocabulary else upstream.shipped("infer/examples/vocab.txt")
+    if mel != upstream.MEL_SPEC:
+        raise CheckpointError(
+            f"configuration {path} with mel_spec {mel}", str(upstream.MEL_SPEC), "Use a Vocos checkpoint"
+        )
+    tokens = tokens or upstream.shipped("infer/examples/vocab.txt")
     if not tokens.is_file():
-        raise CheckpointError(f"vocabulary {tokens}", "an existing file", "Correct model.tokenizer_path in config.yaml")
+        raise CheckpointError(
+            f"vocabulary {tokens}", "an existing file", "Correct model.tokenizer_path in config.yaml"
+        )
     return {"backbone": backbone, "arch": arch, "vocabulary": tokens}
 
 
@@ -270,18 +329,28 @@ def _manifest(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} ({error})", "a JSON object", "Restore the file") from error
     if not isinstance(manifest, dict):
-        raise CheckpointError(f"{path} holding a {type(manifest).__name__}", "a JSON object", "Restore the file")
+        raise CheckpointError(
+            f"{path} holding a {type(manifest).__name__}", "a JSON object", "Restore the file"
+        )
     return manifest
 
 
-def _verify(folder: Path, files: dict[str, dict[str, Any]]) -> None:
+def _verify(folder: Path, manifest: dict[str, Any]) -> None:
     """Every file the manifest names is there and is the one it names."""
-    for name, entry in files.items():
+    try:
+        files = {name: str(entry["sha256"]) for name, entry in manifest.get("files", {}).items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{folder / 'voice.json'} ({error!r})", "files with their sha256", "Restore the file"
+        ) from error
+    for name, expected in files.items():
         path = folder / name
         if not path.is_file():
-            raise CheckpointError(f"{path} is missing", f"SHA-256 {entry['sha256']}", "Restore the file")
+            raise CheckpointError(f"{path} is missing", f"SHA-256 {expected}", "Restore the file")
         found = sha256(path)
-        if found != entry["sha256"]:
+        if found != expected:
             raise CheckpointError(
-                f"{path} with SHA-256 {found}", f"SHA-256 {entry['sha256']}", "Restore the file: it is truncated or edited"
+                f"{path} with SHA-256 {found}",
+                f"SHA-256 {expected}",
+                "Restore the file: it is truncated or edited",
             )

@@ -7,7 +7,7 @@ import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 from rich.console import Console
@@ -15,6 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from engine.errors import EngineError
 from engine.options import PRESETS, Options
+
+if TYPE_CHECKING:
+    from engine.synthesis import Progress as Step
 
 USAGE = 2
 app = typer.Typer(
@@ -30,7 +33,9 @@ def main() -> None:
     try:
         app()
     except EngineError as error:
-        Console(stderr=True).print(f"ishowtts: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        Console(stderr=True).print(
+            f"ishowtts: {error}", style="red", markup=False, highlight=False, soft_wrap=True
+        )
         raise SystemExit(USAGE) from None
 
 
@@ -49,7 +54,9 @@ def _option_flags(function: Callable[..., None]) -> Callable[..., None]:
             default=None,
             annotation=Annotated[
                 hints[field.name] | None,
-                typer.Option(help=f"{field.metadata['help']} (reference: {field.default})", rich_help_panel="Toggles"),
+                typer.Option(
+                    help=f"{field.metadata['help']} (reference: {field.default})", rich_help_panel="Toggles"
+                ),
             ],
         )
         for field in dataclasses.fields(Options)
@@ -80,35 +87,55 @@ def speak(
     text: Annotated[str, typer.Argument(help="the words to say")],
     out: Annotated[Path, typer.Option("-o", "--out", help="the WAV to write")],
     options: Options,
-    checkpoint: Annotated[str | None, typer.Option(help="a name, a folder or a weight file")] = None,
-    vocoder: Annotated[Path | None, typer.Option(help="a folder with a Vocos")] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="a name, a folder, or a weight file")] = None,
+    vocoder: Annotated[
+        Path | None, typer.Option(help="a folder with a Vocos, if none lies beside the weights")
+    ] = None,
     voice: Annotated[str | None, typer.Option(help="a reference clip that came with the checkpoint")] = None,
-    ref: Annotated[Path | None, typer.Option(help="a reference clip")] = None,
-    ref_text: Annotated[str | None, typer.Option(help="exactly what the clip says")] = None,
+    ref: Annotated[Path | None, typer.Option(help="a reference clip of another speaker, 0.5 to 20 s")] = None,
+    ref_text: Annotated[str | None, typer.Option(help="exactly what the clip of --ref says")] = None,
     seed: Annotated[int, typer.Option(help="same seed, same bytes")] = 0,
-    speed: Annotated[float, typer.Option(help="of speech; 1 is the clip's own")] = 1.0,
+    speed: Annotated[float, typer.Option(help="of speech, 0.3 to 3; 1 is the clip's own")] = 1.0,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; by default CUDA where it is there")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
 ) -> None:
     """Say TEXT in the voice of a reference clip and write a WAV."""
     import engine
+    from engine.audio import check_output
+    from engine.text import normalise
 
+    check_output(out)
+    normalise(text)
     chosen = _voice(voice, ref, ref_text)
-    _check_folder(out)
     console = Console(stderr=True)
     with console.status("loading"):
         tts = engine.load(checkpoint or engine.DEFAULT_CHECKPOINT, options, device=device, vocoder=vocoder)
     if not tts.checkpoint.trained:
-        console.print(f"The checkpoint {tts.checkpoint.name} is untrained: what you will hear is noise, not speech.", style="yellow")
+        console.print(
+            f"The checkpoint {tts.checkpoint.name} is untrained: what you will hear is noise, not speech.",
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
+        )
     bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
     )
     with bar:
         task = bar.add_task("sampling", total=None)
 
-        def advance(at: engine.synthesis.Progress) -> None:  # type: ignore[name-defined]
+        def advance(at: Step) -> None:
             done = (at.piece - 1) * at.steps + at.step
-            bar.update(task, completed=done, total=at.pieces * at.steps, description=f"piece {at.piece} of {at.pieces}")
+            bar.update(
+                task,
+                completed=done,
+                total=at.pieces * at.steps,
+                description=f"piece {at.piece} of {at.pieces}",
+            )
 
         audio = tts.synthesize(text, chosen, seed=seed, speed=speed, progress=advance)
     audio.save(out)
@@ -126,7 +153,9 @@ def speak(
         Console().print_json(json.dumps(facts))
         return
     stages = "  ".join(f"{name} {seconds * 1000:.0f} ms" for name, seconds in audio.timings.stages().items())
-    Console(soft_wrap=True, highlight=False).print(f"{out}: {audio.seconds:.2f} s of audio, RTF {audio.rtf:.3f} ({stages})", markup=False)
+    Console(soft_wrap=True, highlight=False).print(
+        f"{out}: {audio.seconds:.2f} s of audio, RTF {audio.rtf:.3f} ({stages})", markup=False
+    )
 
 
 def _voice(name: str | None, clip: Path | None, words: str | None) -> Any:
@@ -137,18 +166,14 @@ def _voice(name: str | None, clip: Path | None, words: str | None) -> Any:
     if name and clip:
         raise UsageError("--voice and --ref together", "one of them", "Leave one out")
     if (clip is None) != (words is None):
-        raise UsageError("--ref without --ref-text, or the other way round", "both", "Give the clip and what it says")
-    return Voice(clip, words or "") if clip else name
-
-
-def _check_folder(path: Path) -> None:
-    """Refuse an output that cannot be written before any work is done for it."""
-    import os
-
-    from engine.errors import OutputError
-
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise OutputError(f"output {path}", "a file in a folder that exists and can be written", "Choose another -o")
+        raise UsageError(
+            "--ref without --ref-text, or the other way round", "both", "Give the clip and what it says"
+        )
+    if clip is None:
+        return name
+    chosen = Voice(clip, words or "")
+    chosen.read()  # refuse a bad clip before the model is loaded
+    return chosen
 
 
 @app.command()
@@ -163,4 +188,60 @@ def doctor(
         Console().print_json(report.model_dump_json())
     else:
         Console().print(examination.render(report))
-    raise typer.Exit(0 if report.fit else 3)
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def gate(
+    against: Annotated[str | None, typer.Option(help="compare with this git revision")] = None,
+    options: Annotated[
+        str | None, typer.Option(help="toggles to judge: a preset, name=value, or both")
+    ] = None,
+    against_options: Annotated[str | None, typer.Option(help="toggles to compare with: reference")] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="a name, a folder or a weight file")] = None,
+    quick: Annotated[bool, typer.Option(help="three blocks of the shortest workload")] = False,
+    runs: Annotated[int | None, typer.Option(help="blocks of four processes at most")] = None,
+    budget: Annotated[float, typer.Option(help="minutes; no block begins that would end later")] = 14.0,
+    baseline: Annotated[Path | None, typer.Option(help="instead of this machine's own")] = None,
+    threshold: Annotated[float | None, typer.Option(help="tolerated slow-down; 0.2 is 20 %")] = None,
+    force: Annotated[bool, typer.Option(help="judge on an unfit machine too")] = False,
+    accept_looser: Annotated[bool, typer.Option(help="let limits be looser than before")] = False,
+    record: Annotated[
+        bool, typer.Option(help="write this machine's baseline, if all can be trusted")
+    ] = False,
+    records: Annotated[Path, typer.Option(help="folder of the records")] = Path("build/records"),
+    keep: Annotated[int, typer.Option(help="records kept")] = 100,
+    seed: Annotated[int | None, typer.Option(help="of the order of the arms")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print the verdict as JSON")] = False,
+    markdown: Annotated[Path | None, typer.Option(help="write the table for a pull request")] = None,
+    junit: Annotated[Path | None, typer.Option(help="write JUnit XML")] = None,
+    plot: Annotated[Path | None, typer.Option(help="write a PNG of every sample")] = None,
+) -> None:
+    """Judge a change: faster, same, slower, or undecided. Exits 0 pass, 1 regression, 2 usage, 3
+    undecided."""
+    from engine.gate import report, run
+    from engine.gate.recording import record_entry
+    from engine.gate.storage import write_atomically
+
+    request = run.Request(
+        against, options, against_options, checkpoint, quick, runs, budget, baseline, threshold, force,
+        accept_looser, records, keep, seed,
+    )  # fmt: skip
+    messages = Console(stderr=True, soft_wrap=True, highlight=False)
+    outcome = run.gate(request, lambda said: messages.print(said, style="dim", markup=False))
+    judged, verdict = outcome.run, outcome.run.verdict
+    if as_json:
+        facts = {"record": str(outcome.path), "verdict": verdict and verdict.model_dump(mode="json")}
+        Console().print_json(json.dumps(facts))
+    else:
+        Console().print(report.table(judged))
+        Console(soft_wrap=True, highlight=False).print(f"Record: {outcome.path}", markup=False)
+    for path, render in ((markdown, report.markdown), (junit, report.junit)):
+        if path is not None:
+            write_atomically(path, render(judged))
+    if plot is not None:
+        report.plot(judged, plot, outcome.selection.baseline)
+    if record:
+        path, changes = record_entry(judged)
+        Console().print(report.changes_table(changes), f"Recorded in {path}")
+    raise typer.Exit(verdict.code if verdict else USAGE)

@@ -1,4 +1,5 @@
-"""What the toggles were seen to do. Observations are made while synthesizing and never read from the options."""
+"""What the toggles were seen to do. Observations are made while synthesizing and never read from the
+options."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ class Evidence:
     """One toggle's proof.
 
     Attributes:
-        proven: whether what was seen agrees with the option: on and seen to work, or off and seen to leave no trace.
+        proven: whether what was seen agrees with the option: on and seen to work, or off and seen to leave no
+            trace.
             None where nothing could be observed yet.
         observed: what was seen, in words.
     """

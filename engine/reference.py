@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import operator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +17,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MIN_SECONDS, MAX_SECONDS = 0.5, 20.0
+RATES = (8_000, 192_000)
+FULL_SCALE = 4.0
+"""Samples above this are no audio within -1 and 1 that clips a little, but integers passed as floats."""
 TARGET_RMS = 0.1
-"""A quieter clip is raised to this level before conditioning, and its speech lowered again (upstream's `target_rms`)."""
+"""A quieter clip is raised to this level before conditioning, and its speech lowered again (upstream's
+`target_rms`)."""
 SILENCE_DB = -42.0
 """Edges below this level are trimmed (upstream's `remove_silence_edges`)."""
 TAIL_SECONDS = 0.05
 """Silence put after the trimmed clip, as upstream does."""
 BYTES_PER_SECOND = (2.0, 45.0)
-"""Speaking rates of UTF-8 text that a person can reach; outside, transcript and clip do not belong together."""
+"""Speaking rates of UTF-8 text that a person can reach; outside, transcript and clip do not belong
+together."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,8 +47,10 @@ class Voice:
     sample_rate: int | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.text, str) or not self.text.strip():
-            raise ReferenceClipError(f"reference text {self.text!r}", "the words of the clip", "Write down what it says")
+        if not isinstance(self.text, str) or not self.text.strip() or not _encodes(self.text):
+            raise ReferenceClipError(
+                f"reference text {self.text!r}", "the words of the clip", "Write down what it says"
+            )
         if isinstance(self.audio, (str, Path)) != (self.sample_rate is None):
             raise ReferenceClipError(
                 f"audio of type {type(self.audio).__name__} with sample_rate={self.sample_rate}",
@@ -58,27 +66,39 @@ class Voice:
         """
         samples, rate = self._file() if isinstance(self.audio, (str, Path)) else self._array()
         name = self._name()
+        if not RATES[0] <= rate <= RATES[1]:
+            raise ReferenceClipError(
+                f"{name} at {rate} Hz", f"{RATES[0]} to {RATES[1]} Hz", "Give the clip's own rate"
+            )
         if samples.size == 0:
             raise ReferenceClipError(f"{name} with no samples", "speech", "Record the clip again")
         seconds = len(samples) / rate
         if not MIN_SECONDS <= seconds <= MAX_SECONDS:
             raise _bad_length(name, seconds)
         mono = samples.mean(axis=1) if samples.ndim == 2 else samples
-        if not np.isfinite(mono).all():
-            raise ReferenceClipError(f"{name} with NaN or infinite samples", "finite samples", "Export the clip again")
+        if not np.isfinite(samples).all():
+            raise ReferenceClipError(
+                f"{name} with NaN or infinite samples", "finite samples", "Export the clip again"
+            )
+        if np.abs(samples).max() > FULL_SCALE:
+            raise ReferenceClipError(
+                f"{name} with samples up to {np.abs(samples).max():g}", "samples within -1 and 1", "Scale it"
+            )
         if np.abs(mono).max() < 1e-3:
-            raise ReferenceClipError(f"{name} that is silent", "speech above -60 dB", "Check the microphone and record again")
+            raise ReferenceClipError(
+                f"{name} that is silent", "speech above -60 dB", "Check the microphone and record again"
+            )
         return np.ascontiguousarray(mono, dtype=np.float32), rate
 
     def digest(self) -> str:
-        """SHA-256 over content, never over identity: file bytes or samples, their rate and type, and the words."""
+        """SHA-256 over content, never over identity: file bytes or samples, their rate, and the words."""
         digest = hashlib.sha256()
         if isinstance(self.audio, (str, Path)):
             digest.update(_bytes_of(Path(self.audio)))
         else:
-            array = np.ascontiguousarray(self.audio)
-            digest.update(f"{self.sample_rate} {array.dtype} {array.shape} ".encode())
-            digest.update(array.tobytes())
+            samples, rate = self._array()
+            digest.update(f"{rate} {samples.shape} ".encode())
+            digest.update(np.ascontiguousarray(samples).tobytes())
         digest.update(b"\0" + self.text.encode())
         return digest.hexdigest()
 
@@ -95,22 +115,37 @@ class Voice:
             if info.duration > MAX_SECONDS:  # do not read an hour to refuse it
                 raise _bad_length(self._name(), info.duration)
             samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
+        except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: headerless, by its name (.raw)
             raise ReferenceClipError(
-                f"{self._name()} ({error})", "audio that libsndfile reads: WAV, FLAC, OGG, MP3", "Convert the clip to WAV"
+                f"{self._name()} ({error})",
+                "audio that libsndfile reads: WAV, FLAC, OGG, MP3",
+                "Convert the clip to WAV",
             ) from error
         return samples, int(rate)
 
     def _array(self) -> tuple[Samples, int]:
         try:
-            array = np.asarray(self.audio, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise ReferenceClipError(f"samples that are no numbers ({error})", "float samples", "Pass a float array") from error
+            array = np.asarray(self.audio)
+        except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, tensors on a GPU
+            raise ReferenceClipError(
+                f"samples that are no array ({error})", "float samples", "Pass a float array"
+            ) from error
+        if array.dtype.kind != "f":
+            raise ReferenceClipError(
+                f"samples of type {array.dtype}", "floats within -1 and 1", "Divide 16-bit samples by 32768"
+            )
         if array.ndim not in (1, 2):
-            raise ReferenceClipError(f"samples of shape {array.shape}", "[n] or [n, channels]", "Pass one clip")
-        if not isinstance(self.sample_rate, int) or not 8_000 <= self.sample_rate <= 192_000:
-            raise ReferenceClipError(f"sample_rate={self.sample_rate}", "8000 to 192000 Hz", "Pass the clip's own rate")
-        return array, self.sample_rate
+            raise ReferenceClipError(
+                f"samples of shape {array.shape}", "[n] or [n, channels]", "Pass one clip"
+            )
+        try:
+            rate = operator.index(self.sample_rate)  # type: ignore[arg-type]
+        except TypeError:
+            raise ReferenceClipError(
+                f"sample_rate={self.sample_rate!r}", "whole hertz", "Give the clip's own rate"
+            ) from None
+        with np.errstate(over="ignore"):  # an overflow becomes infinite, which `read` refuses
+            return array.astype(np.float32), rate
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -133,7 +168,8 @@ class Reference:
 
 
 def condition(voice: Voice, mel_spec: Any, device: Any) -> Reference:
-    """Prepare a clip as upstream's `preprocess_ref_audio_text` and `infer_batch_process` do, without its 12 s cut.
+    """Prepare a clip as upstream's `preprocess_ref_audio_text` and `infer_batch_process` do, without its 12 s
+    cut.
 
     Args:
         voice: clip and transcript.
@@ -164,7 +200,8 @@ def condition(voice: Voice, mel_spec: Any, device: Any) -> Reference:
     with torch.inference_mode():
         tensor = torch.from_numpy(np.ascontiguousarray(wave, dtype=np.float32))[None].to(device)
         mel = mel_spec(tensor).permute(0, 2, 1)  # [1, r + 1, d]
-    # The transform centres its frames and gives one more than whole hops: upstream conditions on it, then cuts before it.
+    # The transform centres its frames and gives one more than whole hops: upstream conditions on it, then
+    # cuts before it.
     return Reference(mel, len(wave) // mel_spec.hop_length, voice.text.strip(), 1.0 / raise_by, seconds)
 
 
@@ -178,12 +215,23 @@ def trim(samples: Samples, rate: int) -> Samples:
     return np.concatenate([samples, np.zeros(int(TAIL_SECONDS * rate), dtype=np.float32)])
 
 
+def _encodes(text: str) -> bool:
+    """Whether UTF-8 can hold `text`; half of a surrogate pair it cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _bytes_of(path: Path, limit: int = -1) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(limit)
-    except OSError as error:
-        raise ReferenceClipError(f"reference clip {path} ({error.strerror})", "a readable audio file", "Check the path") from error
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        raise ReferenceClipError(
+            f"reference clip {path} ({error})", "a readable audio file", "Check the path"
+        ) from error
 
 
 def _bad_length(name: str, seconds: float) -> ReferenceClipError:

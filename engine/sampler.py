@@ -1,11 +1,12 @@
 """The hot loop: time grids, guidance and the Euler solver of the flow. Pure functions over tensors.
 
-The arithmetic is that of upstream's `CFM.sample` (https://arxiv.org/abs/2410.06885), operation by operation: for the
-same noise the mel is bit-identical.
+The arithmetic is that of upstream's `CFM.sample` (https://arxiv.org/abs/2410.06885), operation by operation:
+for the same noise the mel is bit-identical.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SWAY = -1.0
-"""Sway coefficient: upstream's `infer` default; -1 spends most steps near the noise, where words are decided."""
+"""Sway coefficient: upstream's `infer` default; -1 spends most steps near the noise, where words are
+decided."""
 
 
 def time_grid(options: Options, device: Any) -> Tensor:
@@ -36,8 +38,8 @@ def time_grid(options: Options, device: Any) -> Tensor:
 def follows(times: list[float], schedule: str) -> bool:
     """Whether evaluation times lie on the named schedule, judged from the times alone.
 
-    Undoes the sway (with coefficient -1, t = 1 - cos(pi u / 2)) and looks at the spacing of what is left: even for
-    `uniform` and `sway`, uneven multiples of 1/32 for `epss`.
+    Undoes the sway (with coefficient -1, t = 1 - cos(pi u / 2)) and looks at the spacing of what is left:
+    even for `uniform` and `sway`, uneven multiples of 1/32 for `epss`.
     """
     if schedule == "uniform":
         return _even(times)
@@ -57,7 +59,8 @@ def velocity(
 ) -> Tensor:
     """The guided flow at time `t`: [1, n, d] in the transformer's own number format.
 
-    With guidance the conditional and unconditional halves go through the transformer packed in one batch of two.
+    With guidance the conditional and unconditional halves go through the transformer packed in one batch of
+    two.
     """
     import torch
 
@@ -66,9 +69,11 @@ def velocity(
             x=x, cond=cond, text=tokens, time=t, mask=None, drop_audio_cond=False, drop_text=False, cache=True
         )
         return plain
-    packed = transformer(x=x, cond=cond, text=tokens, time=t, mask=None, cfg_infer=True, cache=True)  # [2, n, d]
+    packed = transformer(
+        x=x, cond=cond, text=tokens, time=t, mask=None, cfg_infer=True, cache=True
+    )  # [2, n, d]
     conditional, unconditional = torch.chunk(packed, 2, dim=0)
-    return conditional + (conditional - unconditional) * cfg_strength  # type: ignore[no-any-return]
+    return conditional + (conditional - unconditional) * cfg_strength
 
 
 def sample(
@@ -102,7 +107,7 @@ def sample(
     padded = functional.pad(reference_mel, (0, 0, 0, frames - reference_frames))  # [1, n, d]
     cond, x = padded.to(dtype), noise
     try:
-        for t0, t1 in zip(grid[:-1], grid[1:], strict=True):
+        for t0, t1 in itertools.pairwise(grid):
             flow = velocity(transformer, x.to(dtype), t0, cond=cond, tokens=tokens, cfg_strength=cfg_strength)
             on_step(t0, flow)
             x = x + (t1 - t0) * flow.float()

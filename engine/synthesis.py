@@ -89,14 +89,15 @@ class Engine:
         """Say `words` in the voice of a reference clip.
 
         Args:
-            words: English, Chinese or mixed, as the checkpoint allows. Emoji and control characters are skipped.
-            voice: a clip with its transcript, the name of one that came with the checkpoint, or its default.
-            seed: same seed, same bytes; piece `i` of a long text draws from `seed + i`.
+            words: English, Chinese or mixed, as the checkpoint allows. Emoji and control characters are
+            skipped. voice: a clip with its transcript, the name of one that came with the checkpoint, or its
+            default. seed: same seed, same bytes; piece `i` of a long text draws from `seed + i`.
             speed: of speech; 1 is the clip's own.
             progress: called after every solver step.
 
         Returns:
-            Audio at 24 kHz. Its length follows from the words, the clip and the speed, never from the sampling.
+            Audio at 24 kHz. Its length follows from the words, the clip and the speed, never from the
+            sampling.
 
         Raises:
             TextError: nothing to say, too much, or a language the voice does not speak.
@@ -116,8 +117,8 @@ class Engine:
                 words = text.normalise(words)
                 text.check_language(words, parts.checkpoint.languages, parts.checkpoint.name)
             with clock.stage("reference"):
-                self._observed.add("requests")
                 reference = parts.prepare(self._voice(voice))
+                self._observed.add("requests")
             with clock.stage("text"):
                 pieces = self._plan(words, reference, speed)
             for index, piece in enumerate(pieces):
@@ -130,7 +131,9 @@ class Engine:
                 mels.append(mel[0].cpu().numpy())
         samples = cross_fade(waves)
         if not np.isfinite(samples).all():
-            raise EngineError(f"audio with NaN from options {self.options}", "finite samples", "Use precision='fp32'")
+            raise EngineError(
+                f"audio with NaN from options {self.options}", "finite samples", "Use precision='fp32'"
+            )
         return Audio(samples, SAMPLE_RATE, clock.timings(), np.concatenate(mels))
 
     def evidence(self) -> dict[str, Evidence]:
@@ -172,8 +175,16 @@ class Engine:
             return next(iter(known.values()))
         if isinstance(voice, str):
             if voice not in known:
-                raise OptionsError(f"voice {voice!r}", f"one of {', '.join(known)}", "Name one, or pass engine.Voice(clip, words)")
+                raise OptionsError(
+                    f"voice {voice!r}",
+                    f"one of {', '.join(known)}",
+                    "Name one, or pass engine.Voice(clip, words)",
+                )
             return known[voice]
+        if not isinstance(voice, Voice):
+            raise OptionsError(
+                f"voice of type {type(voice).__name__}", "an engine.Voice or the name of one", "Pass one"
+            )
         return voice
 
     def _plan(self, words: str, reference: Reference, speed: float) -> list[Piece]:
@@ -181,7 +192,11 @@ class Engine:
         room = self.checkpoint.max_seconds - reference.seconds
         pace = len(text.finish_reference(reference.text).encode()) / reference.seconds
         limit = max(1, int(pace * room * speed))
-        return [self._piece(piece.strip(), reference, speed) for piece in text.split(words, limit) if piece.strip()]
+        return [
+            self._piece(piece.strip(), reference, speed)
+            for piece in text.split(words, limit)
+            if piece.strip()
+        ]
 
     def _piece(self, words: str, reference: Reference, speed: float) -> Piece:
         """Tokens of transcript and words, and the frames that both take."""
@@ -190,12 +205,13 @@ class Engine:
         if self._durations is None:
             tokens = upstream.tokenize(opening + words)
             units, said = len(opening.encode()), len(words.encode())
-            speed = SHORT_SPEED if said < SHORT_BYTES else speed
+            pace = SHORT_SPEED if said < SHORT_BYTES else speed
+            frames = reference.frames + text.estimate_frames(units, reference.frames, said, pace)
         else:
-            before = self._durations.expand(upstream.tokenize(opening))
-            after = self._durations.expand(upstream.tokenize(words))
-            tokens, units, said = before + after, len(before), len(after)
-        frames = reference.frames + text.estimate_frames(units, reference.frames, said, speed)
+            tokens = self._durations.spread(
+                upstream.tokenize(opening), reference.frames, upstream.tokenize(words), speed
+            )
+            frames = len(tokens)
         # Upstream's own floor: at least one frame more than the tokens and than the reference.
         frames = max(frames, max(len(tokens), reference.mel.shape[1]) + 1)
         return Piece(upstream.token_ids(tokens, model.vocab_char_map).to(self.device), frames)
@@ -234,13 +250,15 @@ def sampler_evidence(options: Options, observed: Observations) -> dict[str, Evid
     return {
         "nfe": Evidence(observed.evaluations == {options.nfe}, f"{counted} evaluations a piece"),
         "schedule": Evidence(
-            sampler.follows(times, options.schedule), "evaluated at t = " + " ".join(f"{t:.3f}" for t in times)
+            sampler.follows(times, options.schedule),
+            "evaluated at t = " + " ".join(f"{t:.3f}" for t in times),
         ),
     }
 
 
 class _Clock:
-    """Seconds by stage; waits for the device at every boundary, so that work is charged to the stage that asked."""
+    """Seconds by stage; waits for the device at every boundary, so that work is charged to the stage that
+    asked."""
 
     def __init__(self, device: str) -> None:
         self._device = device
@@ -264,7 +282,9 @@ class _Clock:
         return Timings(**self._seconds, total=self._now() - self._start)
 
 
-def _report(progress: Callable[[Progress], None] | None, piece: int, pieces: int, steps: int, step: int) -> None:
+def _report(
+    progress: Callable[[Progress], None] | None, piece: int, pieces: int, steps: int, step: int
+) -> None:
     if progress is not None:
         progress(Progress(piece, pieces, step, steps))
 
@@ -281,5 +301,7 @@ def _durations(checkpoint: Checkpoint) -> Any:
 def _check_request(seed: int, speed: float) -> None:
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**62:
         raise OptionsError(f"seed={seed!r}", "a whole number from 0 to 2**62", "Pass one")
-    if not isinstance(speed, (int, float)) or not SPEEDS[0] <= speed <= SPEEDS[1]:
-        raise OptionsError(f"speed={speed!r}", f"a number from {SPEEDS[0]} to {SPEEDS[1]}", "Choose one in that range")
+    if not isinstance(speed, (int, float)) or isinstance(speed, bool) or not SPEEDS[0] <= speed <= SPEEDS[1]:
+        raise OptionsError(
+            f"speed={speed!r}", f"a number from {SPEEDS[0]} to {SPEEDS[1]}", "Choose one in that range"
+        )

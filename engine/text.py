@@ -43,8 +43,11 @@ def _spoken(character: str) -> str:
     if character.isspace():
         return " "
     category = unicodedata.category(character)
-    # C*: controls, joiners, private use. So, Sk: emoji and skin tones. Me, FE0F: keycap and emoji variation marks.
-    if category[0] == "C" or category in ("So", "Sk", "Me") or 0xFE00 <= ord(character) <= 0xFE0F:
+    # C*: controls, joiners, private use. Sk, Me, FE0F: skin tones, keycap and emoji variation marks. So:
+    # emoji, but not the degree sign and the letter-like signs (°, ©, ℃, №, ™), which lie below the arrows and
+    # are in the vocabulary.
+    symbol = category == "So" and ord(character) >= 0x2190
+    if symbol or category[0] == "C" or category in ("Sk", "Me") or 0xFE00 <= ord(character) <= 0xFE0F:
         return ""
     return character
 
@@ -57,7 +60,9 @@ def check_language(text: str, languages: tuple[str, ...], voice: str) -> None:
     """
     if languages != ("en",):
         return
-    foreign = [c for c in text if unicodedata.category(c)[0] == "L" and "LATIN" not in unicodedata.name(c, "")]
+    foreign = [
+        c for c in text if unicodedata.category(c)[0] == "L" and "LATIN" not in unicodedata.name(c, "")
+    ]
     if foreign:
         raise TextError(
             f"text with {''.join(foreign[:10])!r}",
@@ -69,7 +74,8 @@ def check_language(text: str, languages: tuple[str, ...], voice: str) -> None:
 def split(text: str, limit: int) -> list[str]:
     """Pieces of at most `limit` UTF-8 bytes, cut at sentences, else clauses, else words, else characters.
 
-    Joined, the pieces are `text`: no character is dropped, blanks included. A single character may exceed `limit`.
+    Joined, the pieces are `text`: no character is dropped, blanks included. A single character may exceed
+    `limit`.
     """
     return list(_packed(_units(text, limit, 0), limit))
 
@@ -102,7 +108,8 @@ def _packed(units: Iterator[str], limit: int) -> Iterator[str]:
 
 
 def finish_reference(text: str) -> str:
-    """The transcript as upstream hands it to the model: ended by a full stop and blanks, so the clip's last word closes.
+    """The transcript as upstream hands it to the model: ended by a full stop and blanks, so the clip's last
+    word closes.
 
     Source: `preprocess_ref_audio_text` and `infer_batch_process`, which each add their own blank.
     """
@@ -114,6 +121,6 @@ def finish_reference(text: str) -> str:
 def estimate_frames(reference_units: int, reference_frames: int, units: int, speed: float) -> int:
     """Mel frames to generate: the clip's own rate of frames per unit of text, carried over to the new text.
 
-    Units are UTF-8 bytes, as in upstream's `infer_batch_process`, or expanded tokens where the voice has durations.
+    Units are UTF-8 bytes, as in upstream's `infer_batch_process`.
     """
     return int(reference_frames / reference_units * units / speed)

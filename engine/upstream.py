@@ -1,4 +1,5 @@
-"""The only contact with f5-tts and vocos. What is relied on is fingerprinted in `third_party/contract.json`."""
+"""The only contact with f5-tts and vocos. What is relied on is fingerprinted in
+`third_party/contract.json`."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from typing import Any
 
 from engine.errors import CheckpointError, UpstreamError
 
-MEL_SPEC = {
+MEL_SPEC: dict[str, Any] = {
     "n_fft": 1024,
     "hop_length": 256,
     "win_length": 1024,
@@ -27,9 +28,9 @@ MEL_SPEC = {
 def allow_torchaudio_on_cpu() -> None:
     """Keep torchaudio's CUDA-linked extension from loading beside a CPU-only torch.
 
-    The registry's torchaudio wheel links its native extension (forced alignment, RNN-T) to CUDA libraries, which a
-    CPU-only torch does not bring, and importing it raises. The mel transform and the resampler are pure Python: an
-    empty extension module in its place lets them import. With a CUDA torch nothing is done.
+    The registry's torchaudio wheel links its native extension (forced alignment, RNN-T) to CUDA libraries,
+    which a CPU-only torch does not bring, and importing it raises. The mel transform and the resampler are
+    pure Python: an empty extension module in its place lets them import. With a CUDA torch nothing is done.
     """
     import torch
 
@@ -46,8 +47,9 @@ def allow_torchaudio_on_cpu() -> None:
 def without_trainer() -> Iterator[None]:
     """Import `f5_tts.model` without its trainer, which pulls in wandb, datasets and accelerate for seconds.
 
-    The package's `__init__` imports the trainer beside the models. A placeholder stands in for that one module during
-    the import and is taken away afterwards, so that `f5_tts.model.trainer` itself still imports whole.
+    The package's `__init__` imports the trainer beside the models. A placeholder stands in for that one
+    module during the import and is taken away afterwards, so that `f5_tts.model.trainer` itself still imports
+    whole.
     """
     name = "f5_tts.model.trainer"
     if name in sys.modules or "f5_tts.model" in sys.modules:
@@ -59,10 +61,8 @@ def without_trainer() -> Iterator[None]:
     try:
         yield
     finally:
-        del sys.modules[name]
-        package = sys.modules.get("f5_tts.model")
-        if package is not None:
-            del package.Trainer
+        sys.modules.pop(name, None)  # another thread may have been here
+        vars(sys.modules.get("f5_tts.model", placeholder)).pop("Trainer", None)
 
 
 def module(name: str) -> Any:
@@ -78,12 +78,15 @@ def module(name: str) -> Any:
     except (ImportError, OSError) as error:
         package = name.split(".")[0].replace("_", "-")
         raise UpstreamError(
-            f"importing {name} failed with {error}", f"an importable {package}", f"Install it: pip install {package}"
+            f"importing {name} failed with {error}",
+            f"an importable {package}",
+            f"Install it: pip install {package}",
         ) from error
 
 
 def shipped(relative: str) -> Path:
-    """A data file inside the f5-tts package (vocabulary, configuration, example clip), found without importing it.
+    """A data file inside the f5-tts package (vocabulary, configuration, example clip), found without
+    importing it.
 
     Raises:
         UpstreamError: the package or the file is not there.
@@ -92,7 +95,9 @@ def shipped(relative: str) -> Path:
     folders = list(spec.submodule_search_locations or []) if spec else []
     path = Path(folders[0], relative) if folders else None
     if path is None or not path.is_file():
-        raise UpstreamError(f"f5-tts has no file {relative}", "f5-tts 1.1.22 or a compatible release", "Reinstall f5-tts")
+        raise UpstreamError(
+            f"f5-tts has no file {relative}", "f5-tts 1.1.22 or a compatible release", "Reinstall f5-tts"
+        )
     return path
 
 
@@ -108,14 +113,21 @@ def build_model(arch: dict[str, Any], backbone: str, vocabulary: Path) -> Any:
         CheckpointError: upstream refuses the architecture.
     """
     utils, package = module("f5_tts.model.utils"), module("f5_tts.model")
-    tokens, size = utils.get_tokenizer(str(vocabulary), "custom")
+    try:
+        tokens, size = utils.get_tokenizer(str(vocabulary), "custom")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(
+            f"vocabulary {vocabulary} ({error})", "one token a line in UTF-8", "Restore the file"
+        ) from error
     if backbone not in ("DiT", "UNetT"):
-        raise CheckpointError(f"backbone {backbone!r}", "DiT or UNetT", "Correct model.backbone in config.yaml")
+        raise CheckpointError(
+            f"backbone {backbone!r}", "DiT or UNetT", "Correct model.backbone in config.yaml"
+        )
     try:
         transformer = getattr(package, backbone)(
             **arch, text_num_embeds=size, mel_dim=MEL_SPEC["n_mel_channels"]
         )
-    except TypeError as error:
+    except (TypeError, ValueError, AssertionError, RuntimeError, ZeroDivisionError) as error:
         raise CheckpointError(
             f"architecture {arch} refused by upstream's {backbone} ({error})",
             "the keyword arguments of that class",
@@ -136,14 +148,32 @@ def build_vocoder(config: Path) -> Any:
         parts = yaml.safe_load(config.read_text(encoding="utf8"))
         classes = [parts[part]["class_path"] for part in ("feature_extractor", "backbone", "head")]
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise CheckpointError(f"vocoder configuration {config} ({error!r})", "a Vocos config.yaml", "Fetch it again") from error
+        raise CheckpointError(
+            f"vocoder configuration {config} ({error!r})", "a Vocos config.yaml", "Fetch it again"
+        ) from error
     if not all(str(name).startswith("vocos.") for name in classes):  # it instantiates whatever the file names
-        raise CheckpointError(f"vocoder classes {classes} in {config}", "classes of the vocos package", "Fetch it again")
-    return module("vocos.pretrained").Vocos.from_hparams(str(config))
+        raise CheckpointError(
+            f"vocoder classes {classes} in {config}", "classes of the vocos package", "Fetch it again"
+        )
+    try:
+        vocos = module("vocos.pretrained").Vocos.from_hparams(str(config))
+        hop, bands = vocos.head.istft.hop_length, vocos.backbone.input_channels
+    except (TypeError, ValueError, AttributeError, ImportError, AssertionError, RuntimeError) as error:
+        raise CheckpointError(
+            f"vocoder {config} ({error!r})", "arguments that vocos accepts", "Fetch it again"
+        ) from error
+    if (hop, bands) != (MEL_SPEC["hop_length"], MEL_SPEC["n_mel_channels"]):
+        raise CheckpointError(
+            f"vocoder {config} for {bands} mel bands every {hop} samples",
+            "100 bands every 256 samples",
+            "Use vocos-mel-24khz",
+        )
+    return vocos
 
 
 def tokenize(text: str) -> list[str]:
-    """Upstream's tokens: letters as they are, Chinese as pinyin with tone digits (`convert_char_to_pinyin`)."""
+    """Upstream's tokens: letters as they are, Chinese as pinyin with tone digits
+    (`convert_char_to_pinyin`)."""
     (tokens,) = module("f5_tts.model.utils").convert_char_to_pinyin([text])
     return list(tokens)
 

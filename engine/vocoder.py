@@ -36,4 +36,6 @@ class VocosVocoder:
 
 def dtype_name(tensor: Tensor) -> str:
     """`fp32`, `bf16` or `fp16`, as the options spell it."""
-    return {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}.get(str(tensor.dtype).split(".")[1], str(tensor.dtype))
+    return {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}.get(
+        str(tensor.dtype).split(".")[1], str(tensor.dtype)
+    )

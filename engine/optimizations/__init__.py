@@ -1,4 +1,4 @@
 """One optimisation, one module: `apply(target, ...)` switches it on, `evidence(...)` proves it.
 
-Off, `apply` returns its target untouched. The order in which they are applied stands in `engine.load.STEPS`.
+Off, `apply` returns its target untouched. Their order stands in `engine.loading.assemble`.
 """

@@ -1,7 +1,7 @@
 """torch.compile of the functions that really run: each transformer block and the vocoder's backbone.
 
-Compiling a whole model object compiles only its `forward`, which sampling never calls. Here each block's own call is
-compiled in place. The blocks share one code object, so one compilation serves all of them.
+Compiling a whole model object compiles only its `forward`, which sampling never calls. Here each block's own
+call is compiled in place. The blocks share one code object, so one compilation serves all of them.
 """
 
 from __future__ import annotations
@@ -25,9 +25,14 @@ def apply(module: Any, options: Options, observed: Observations) -> Any:
     """
     if options.compile == "off":
         return module
-    part, blocks = ("vocoder", [module.backbone]) if hasattr(module, "backbone") else ("transformer", _blocks(module))
+    part, blocks = (
+        ("vocoder", [module.backbone]) if hasattr(module, "backbone") else ("transformer", _blocks(module))
+    )
+    # One backend for all blocks: Dynamo compiles again for every other backend it meets, and gives up at the
+    # eighth.
+    backend = _counting_backend(options.compile, functools.partial(observed.add, f"graphs {part}"))
     for block in blocks:
-        block.compile(backend=_counting_backend(options.compile, functools.partial(observed.add, f"graphs {part}")), dynamic=True)
+        block.compile(backend=backend, dynamic=True)
     observed.add(f"compilable {part}", len(blocks))
     return module
 
@@ -36,7 +41,9 @@ def _blocks(model: Any) -> list[Any]:
     blocks = getattr(model.transformer, "transformer_blocks", None)
     if blocks is None:
         raise OptionsError(
-            f"compile with the backbone {type(model.transformer).__name__}", "a DiT", "Load an F5-TTS checkpoint, or compile='off'"
+            f"compile with the backbone {type(model.transformer).__name__}",
+            "a DiT",
+            "Load an F5-TTS checkpoint, or compile='off'",
         )
     return list(blocks)
 
@@ -47,7 +54,7 @@ def _counting_backend(mode: str, ran: Callable[[], None]) -> Callable[[Any, Any]
     from torch._inductor.compile_fx import compile_fx
 
     def backend(graph: Any, inputs: Any) -> Any:
-        compiled = compile_fx(graph, inputs, config_patches=list_mode_options(mode))
+        compiled: Any = compile_fx(graph, inputs, config_patches=list_mode_options(mode))
 
         @functools.wraps(compiled)
         def run(*arguments: Any) -> Any:
@@ -70,7 +77,9 @@ def check_device(options: Options, device: str) -> None:
         return
     if options.compile == "reduce-overhead":
         raise OptionsError(
-            "compile='reduce-overhead' on a CPU", "CUDA: its gain is CUDA graphs", "Use compile='default' on a CPU"
+            "compile='reduce-overhead' on a CPU",
+            "CUDA: its gain is CUDA graphs",
+            "Use compile='default' on a CPU",
         )
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler
@@ -79,14 +88,17 @@ def check_device(options: Options, device: str) -> None:
         get_cpp_compiler()
     except InvalidCxxCompiler as error:
         raise DeviceError(
-            f"compile={options.compile!r} without a C++ compiler", "g++ or clang++ on the PATH", "Install one, or use compile='off'"
+            f"compile={options.compile!r} without a C++ compiler",
+            "g++ or clang++ on the PATH",
+            "Install one, or use compile='off'",
         ) from error
 
 
 def evidence(options: Options, observed: Observations) -> Evidence:
     """Compiled graphs that ran, against the calls that should have gone through one.
 
-    Dynamo falls back to plain execution in silence when it gives up on a function; then graphs are missing here.
+    Dynamo falls back to plain execution in silence when it gives up on a function; then graphs are missing
+    here.
     """
     if not observed.counts["evaluations"]:
         return Evidence(None, "no evaluation yet")
@@ -97,5 +109,6 @@ def evidence(options: Options, observed: Observations) -> Evidence:
     decoded, decodes = observed.counts["graphs vocoder"], observed.counts["decodes"]
     return Evidence(
         ran >= due and decoded >= decodes,
-        f"{ran} compiled transformer graphs ran in {due} block calls, {decoded} vocoder graphs in {decodes} decodes",
+        f"{ran} compiled transformer graphs ran in {due} block calls, "
+        f"{decoded} vocoder graphs in {decodes} decodes",
     )

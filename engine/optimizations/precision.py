@@ -9,9 +9,11 @@ from engine.options import Options
 
 
 def apply(model: Any, options: Options) -> Any:
-    """Cast the transformer of an upstream `CFM`; positions and times keep fp32, where half formats lose whole frames.
+    """Cast the transformer of an upstream `CFM`; positions and times keep fp32, where half formats lose whole
+    frames.
 
-    A rotary table in bf16 cannot tell frame 257 from 258, and a time embedding scales t by 1000 before its sine.
+    A rotary table in bf16 cannot tell frame 257 from 258, and a time embedding scales t by 1000 before its
+    sine.
     """
     if options.precision == "fp32":
         return model
@@ -35,8 +37,8 @@ def _cast_output(module: Any, dtype: Any) -> Any:
 def evidence(options: Options, observed: Observations) -> Evidence:
     """The format in which the transformer's last product came out of each evaluation.
 
-    A linear layer takes input and weights of one format only and no autocast is used, so its output's format is the
-    format of the product.
+    A linear layer takes input and weights of one format only and no autocast is used, so its output's format
+    is the format of the product.
     """
     seen = observed.dtypes("transformer")
     if not seen:

@@ -17,9 +17,11 @@ CAPACITY = 16
 def apply(
     prepare: Callable[[Voice], Reference], options: Options, observed: Observations
 ) -> Callable[[Voice], Reference]:
-    """Wrap the conditioning of a reference with a cache; the key is a digest of the samples, their rate and the words.
+    """Wrap the conditioning of a reference with a cache; the key is a digest of the samples, their rate and
+    the words.
 
-    The cache belongs to one engine: device, number format and mel settings are the same for all that it holds.
+    The cache belongs to one engine: device, number format and mel settings are the same for all that it
+    holds.
     """
     if not options.reference_cache:
         return prepare
@@ -32,14 +34,16 @@ def apply(
             found = kept.get(key)
             if found is not None:
                 kept.move_to_end(key)
-        observed.add("cache hits" if found else "cache misses")
         if found is not None:
+            observed.add("cache hits")
             return found
         made = prepare(voice)
-        with lock:
-            kept[key] = made
-            while len(kept) > CAPACITY:
-                kept.popitem(last=False)
+        observed.add("cache misses")
+        if voice.digest() == key:  # else the file was replaced while it was read
+            with lock:
+                kept[key] = made
+                while len(kept) > CAPACITY:
+                    kept.popitem(last=False)
         return made
 
     return cached
@@ -51,6 +55,6 @@ def evidence(options: Options, observed: Observations) -> Evidence:
     seen = f"{hits} hits and {misses} misses in {requests} requests"
     if not options.reference_cache:
         return Evidence(hits + misses == 0, seen)
-    if hits or hits + misses != requests:
-        return Evidence(hits + misses == requests, seen)
-    return Evidence(None, seen)  # a first request cannot hit
+    if hits + misses < requests:
+        return Evidence(False, seen)
+    return Evidence(True if hits else None, seen)  # a first request cannot hit

@@ -13,9 +13,6 @@ from engine.options import Options
 from engine.synthesis import Engine, Parts
 from engine.vocoder import VocosVocoder
 
-STEPS = (precision, vocoder_precision, compile, reference_cache)
-"""The order of application: number formats before compilation, which fixes them."""
-
 
 def load(
     checkpoint: str | Path = checkpoints.DEFAULT_CHECKPOINT,
@@ -27,7 +24,7 @@ def load(
     """Load a model and apply the toggles.
 
     Args:
-        checkpoint: a name (`engine.checkpoint.known()`), a folder, or a weight file with its `config.yaml` beside it.
+        checkpoint: a name (`engine.checkpoint.known()`), a folder, or a weight file beside its `config.yaml`.
         options: the toggles; the default is upstream's own behaviour.
         device: `cpu`, `cuda` or `cuda:1`; by default CUDA where torch sees it.
         vocoder: a folder with a Vocos, where it does not come with the checkpoint.
@@ -51,9 +48,16 @@ def load(
     return assemble(found, model.eval().to(target), vocos.eval().to(target), options, target)
 
 
-def assemble(found: checkpoints.Checkpoint, model: object, vocos: object, options: Options, device: str) -> Engine:
-    """Apply every toggle to upstream's modules and hand them to an engine."""
+def assemble(
+    found: checkpoints.Checkpoint, model: object, vocos: object, options: Options, device: str
+) -> Engine:
+    """Apply every toggle to upstream's modules, in the one order there is, and hand them to an engine.
+
+    Number formats come before compilation, which fixes them.
+    """
     observed = Observations()
+    # Upstream makes its per-thread store on first use; two first users would each lose the other's text.
+    model.transformer.clear_cache()  # type: ignore[attr-defined]
     model = precision.apply(model, options)
     vocos = vocoder_precision.apply(vocos, options)
     model = compile.apply(model, options, observed)
@@ -77,7 +81,13 @@ def _device(name: str | None) -> str:
     if name is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
+        if torch.device(name).type not in ("cpu", "cuda"):
+            raise RuntimeError("neither cpu nor cuda")
         torch.empty(1, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise DeviceError(f"device={name!r} ({str(error).splitlines()[0][:100]})", "a device that torch sees here", "Use device='cpu'") from error
+    except (TypeError, RuntimeError, AssertionError, NotImplementedError) as error:
+        raise DeviceError(
+            f"device={name!r} ({str(error).splitlines()[0][:100]})",
+            "a device that torch sees here",
+            "Use device='cpu'",
+        ) from error
     return name

@@ -1,0 +1,154 @@
+"""Every toggle proves itself by observation: on it is proven, and with its work taken away it is
+disproven."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from engine import Engine, Options, Voice, sampler, synthesis
+from engine.loading import load
+from engine.optimizations import compile, precision, reference_cache, vocoder_precision
+
+TEXT = "Hello there, chat!"
+MODULES = {
+    "precision": precision,
+    "vocoder_precision": vocoder_precision,
+    "compile": compile,
+    "reference_cache": reference_cache,
+}
+CASES = [
+    ("precision", {"precision": "bf16"}),
+    ("precision", {"precision": "fp16"}),
+    ("vocoder_precision", {"vocoder_precision": "bf16"}),
+    ("vocoder_precision", {"vocoder_precision": "fp16"}),
+    ("compile", {"compile": "default"}),
+    ("reference_cache", {"reference_cache": True}),
+    ("nfe", {"nfe": 3}),
+    ("schedule", {"nfe": 5, "schedule": "epss"}),
+    ("schedule", {"nfe": 5, "schedule": "uniform"}),
+    ("schedule", {"nfe": 5, "schedule": "sway"}),
+]
+
+
+@pytest.fixture(autouse=True)
+def fresh_dynamo() -> Iterator[None]:
+    """Dynamo counts compilations by process."""
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def proofs(one: Engine, voice: Voice) -> dict[str, bool | None]:
+    """What is proven after two requests."""
+    for seed in range(2):
+        one.synthesize(TEXT, voice, seed=seed)
+    return {name: proof.proven for name, proof in one.evidence().items()}
+
+
+def switch_off(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the toggle's work by nothing, leaving the options as they are."""
+    if name in MODULES:
+        module: ModuleType = MODULES[name]
+        monkeypatch.setattr(module, "apply", lambda target, *_: target)
+        return
+    grid = sampler.time_grid
+    other = {"nfe": Options(nfe=4), "schedule": Options(nfe=5)}[name]
+
+    def wrong(options: Options, device: Any) -> Any:
+        if name == "schedule" and options.schedule == "sway":
+            return grid(Options(nfe=5, schedule="uniform"), device)
+        return grid(other, device)
+
+    monkeypatch.setattr(sampler, "time_grid", wrong)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=lambda value: str(value))
+def test_on_is_proven(tiny: Callable[..., Engine], voice: Voice, name: str, options: dict[str, Any]) -> None:
+    """Two real requests, and everything that was asked for was seen to happen."""
+    assert set(proofs(tiny(**options), voice).values()) == {True}
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=lambda value: str(value))
+def test_on_without_its_work_is_disproven(
+    tiny: Callable[..., Engine],
+    voice: Voice,
+    name: str,
+    options: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The options say on, nothing was done: only an observation can tell."""
+    switch_off(name, monkeypatch)
+    seen = proofs(tiny(**options), voice)
+    assert seen.pop(name) is False
+    assert set(seen.values()) == {True}
+
+
+def test_off_is_proven_too(engine: Engine, voice: Voice) -> None:
+    """Upstream's own behaviour was seen: fp32, no graph, no cache, the counted steps on the sway grid."""
+    assert set(proofs(engine, voice).values()) == {True}
+
+
+@pytest.mark.parametrize("name", ["precision", "vocoder_precision", "compile"])
+def test_a_toggle_that_works_unasked_is_disproven(
+    tiny: Callable[..., Engine], voice: Voice, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Off and yet at work: the reference would be no reference."""
+    module = MODULES[name]
+    real = module.apply
+    on = Options(nfe=2, **{name: "default" if name == "compile" else "bf16"})  # type: ignore[arg-type]
+    monkeypatch.setattr(module, "apply", lambda target, options, *rest: real(target, on, *rest))
+    assert proofs(tiny(), voice)[name] is False
+
+
+def test_a_silent_fall_back_to_eager_is_seen(
+    tiny: Callable[..., Engine], voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dynamo gives up at its limit without an error; the graphs are missing."""
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 0)
+    assert proofs(tiny(compile="default"), voice)["compile"] is False
+
+
+def test_compiling_the_object_that_is_never_called_is_seen(
+    voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old fault: `torch.compile(model)`, and then `model.sample` runs the plain one."""
+
+    def whole(module: Any, options: Options, observed: Any) -> Any:
+        module.compile()
+        return module
+
+    monkeypatch.setattr(compile, "apply", whole)
+    one = load("seeded-tiny", Options(nfe=2, compile="default"), device="cpu")
+    assert proofs(one, voice)["compile"] is False
+
+
+def test_evidence_says_what_was_seen(tiny: Callable[..., Engine], voice: Voice) -> None:
+    """In words, for the table that a person reads."""
+    one = tiny(reference_cache=True)
+    proofs(one, voice)
+    seen = {name: proof.observed for name, proof in one.evidence().items()}
+    assert seen["precision"] == "products in fp32"
+    assert seen["reference_cache"] == "1 hits and 1 misses in 2 requests"
+    assert seen["nfe"] == "2 evaluations a piece"
+    assert seen["schedule"].startswith("evaluated at t = 0.000 0.293")
+
+
+def test_the_proofs_are_of_every_toggle(engine: Engine) -> None:
+    """No option that changes how fast it runs is without one."""
+    assert set(engine.evidence()) == {*MODULES, "nfe", "schedule"}
+
+
+def test_time_spent_elsewhere_stays_under_two_percent(tiny: Callable[..., Engine]) -> None:
+    """On a request of realistic length the stages explain the total; the best of three, on a busy machine."""
+    one = tiny(nfe=16)
+    shares = []
+    for _ in range(3):
+        timings = one.synthesize("Hello there, chat, how are you all doing today?").timings
+        shares.append(timings.other / timings.total)
+    assert min(shares) < 0.02
+    assert synthesis.SHORT_BYTES == 10

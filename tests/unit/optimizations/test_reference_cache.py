@@ -1,0 +1,182 @@
+"""The reference cache: keyed by content, bounded, safe from several threads."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.evidence import Observations
+from engine.optimizations import reference_cache
+from engine.options import Options
+from engine.reference import Voice
+
+ON = Options(reference_cache=True)
+RATE = 16_000
+
+
+class Preparing:
+    """Stands in for conditioning: counts its calls and hands out what it read."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, voice: Voice) -> Any:
+        self.calls += 1
+        return voice.digest(), object()
+
+
+@pytest.fixture
+def preparing() -> Preparing:
+    """A fresh counter."""
+    return Preparing()
+
+
+def samples(value: float) -> Any:
+    """A clip that no other value shares."""
+    return np.full(RATE, value, np.float32)
+
+
+def cached(preparing: Preparing, observed: Observations | None = None) -> Any:
+    """The counter behind a cache."""
+    return reference_cache.apply(preparing, ON, observed or Observations())
+
+
+def test_off_hands_back_the_function_itself(preparing: Preparing) -> None:
+    """Off means untouched."""
+    observed = Observations()
+    assert reference_cache.apply(preparing, Options(), observed) is preparing
+    assert not observed.counts
+
+
+def test_the_same_content_under_another_identity_hits(preparing: Preparing) -> None:
+    """A copy of the samples in another array, and another Voice, are the same clip."""
+    lookup = cached(preparing)
+    first = lookup(Voice(samples(0.1), "words", RATE))
+    assert lookup(Voice(samples(0.1).copy(), "words", RATE)) is first
+    assert preparing.calls == 1
+
+
+@pytest.mark.parametrize("other", [("words", 0.2, RATE), ("other", 0.1, RATE), ("words", 0.1, 24_000)])
+def test_other_content_words_or_rate_miss(preparing: Preparing, other: tuple[str, float, int]) -> None:
+    """Anything that changes the conditioning is part of the key."""
+    lookup = cached(preparing)
+    first = lookup(Voice(samples(0.1), "words", RATE))
+    assert lookup(Voice(samples(other[1]), other[0], other[2])) is not first
+    assert preparing.calls == 2
+
+
+def test_samples_changed_in_place_miss(preparing: Preparing) -> None:
+    """The array has the same address and another voice in it."""
+    lookup, clip = cached(preparing), samples(0.1)
+    first = lookup(Voice(clip, "words", RATE))
+    clip[:] = 0.2
+    assert lookup(Voice(clip, "words", RATE)) is not first
+
+
+def test_a_path_overwritten_with_another_clip_misses(preparing: Preparing, tmp_path: Path) -> None:
+    """The stale cache: same path, same length, other content."""
+    path = tmp_path / "clip.wav"
+    lookup, voice = cached(preparing), Voice(path, "words")
+    path.write_bytes(b"one")
+    first = lookup(voice)
+    path.write_bytes(b"two")
+    second = lookup(voice)
+    assert second[0] == voice.digest() != first[0]
+    path.write_bytes(b"one")
+    assert lookup(voice) is first
+
+
+def test_a_clip_replaced_while_it_is_read_is_not_kept(tmp_path: Path) -> None:
+    """Key and conditioning would belong to different files, and the wrong voice would stay."""
+    path = tmp_path / "clip.wav"
+    path.write_bytes(b"one")
+    voice = Voice(path, "words")
+
+    replaced: list[int] = []
+
+    def racing(asked: Voice) -> Any:
+        if not replaced:
+            replaced.append(path.write_bytes(b"two"))
+        return asked.digest()
+
+    lookup = reference_cache.apply(racing, ON, Observations())
+    lookup(voice)
+    path.write_bytes(b"one")
+    assert lookup(voice) == voice.digest()
+
+
+def test_the_least_recently_used_goes_first(preparing: Preparing) -> None:
+    """Full, the cache drops what nobody asked for longest, and holds no more than its bound."""
+    lookup = cached(preparing)
+    voices = [Voice(samples(0.1 + i / 100), "words", RATE) for i in range(reference_cache.CAPACITY + 1)]
+    for voice in voices[:-1]:
+        lookup(voice)
+    lookup(voices[0])  # used again: voices[1] is now the oldest
+    lookup(voices[-1])
+    calls = preparing.calls
+    lookup(voices[0])
+    assert preparing.calls == calls
+    lookup(voices[1])
+    assert preparing.calls == calls + 1
+
+
+def test_threads_get_their_own_voices() -> None:
+    """Many voices asked for at once, more than fit: each caller gets its own."""
+    prepare: Any = lambda voice: voice.digest()  # noqa: E731
+    lookup = reference_cache.apply(prepare, ON, Observations())
+    voices = [Voice(samples(0.1 + i / 100), "words", RATE) for i in range(reference_cache.CAPACITY + 8)]
+    barrier = threading.Barrier(8)
+
+    def work(start: int) -> bool:
+        barrier.wait()
+        order = voices[start:] + voices[:start]
+        return all(lookup(voice) == voice.digest() for voice in order * 3)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(8)))
+
+
+def test_the_proof_needs_a_hit_and_no_request_that_went_past() -> None:
+    """Nothing asked: unknown. Misses alone: unknown. A hit: proven. A request that never came by:
+    disproven."""
+    observed = Observations()
+    verdicts = [reference_cache.evidence(ON, observed).proven]
+    lookup = reference_cache.apply(Preparing(), ON, observed)
+    for _ in range(2):
+        lookup(Voice(samples(0.1), "words", RATE))
+        observed.add("requests")
+        verdicts.append(reference_cache.evidence(ON, observed).proven)
+    observed.add("requests")
+    verdicts.append(reference_cache.evidence(ON, observed).proven)
+    assert verdicts == [None, None, True, False]
+
+
+def test_a_clip_that_could_not_be_prepared_does_not_spoil_the_proof(preparing: Preparing) -> None:
+    """A bad request is no request that went past the cache."""
+    observed = Observations()
+
+    def fails(voice: Voice) -> Any:
+        if voice.text == "bad":
+            raise ValueError(voice.text)
+        return preparing(voice)
+
+    lookup = reference_cache.apply(fails, ON, observed)
+    with pytest.raises(ValueError, match="bad"):
+        lookup(Voice(samples(0.1), "bad", RATE))
+    for _ in range(2):
+        lookup(Voice(samples(0.1), "words", RATE))
+        observed.add("requests")
+    assert reference_cache.evidence(ON, observed).proven is True
+
+
+def test_off_is_disproven_by_any_lookup() -> None:
+    """Off and yet seen at work is a fault as well."""
+    observed = Observations()
+    assert reference_cache.evidence(Options(), observed).proven is True
+    observed.add("cache hits")
+    assert reference_cache.evidence(Options(), observed).proven is False

@@ -1,0 +1,140 @@
+"""Waves: joined, timed and saved."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from engine.audio import SAMPLE_RATE, Audio, Samples, Timings, check_output, cross_fade
+from engine.errors import OutputError
+
+PIECES = st.lists(
+    arrays.arrays(np.float32, st.integers(1, 40), elements=st.floats(-1, 1, width=32)), min_size=1, max_size=4
+)
+
+
+def audio(samples: Samples) -> Audio:
+    """Audio that took two seconds to make."""
+    return Audio(samples, SAMPLE_RATE, Timings(0.1, 0.2, 1.0, 0.5, 2.0), np.zeros((1, 100), np.float32))
+
+
+def joined_slowly(pieces: list[Samples], overlap: int) -> list[float]:
+    """The cross-fade sample by sample, from its definition."""
+    out = [float(x) for x in pieces[0]]
+    for piece in pieces[1:]:
+        n = min(overlap, len(out), len(piece))
+        for i in range(n):
+            share = i / (n - 1) if n > 1 else 0.0
+            at = len(out) - n + i
+            out[at] = out[at] * (1 - share) + float(piece[i]) * share
+        out += [float(x) for x in piece[n:]]
+    return out
+
+
+@given(PIECES, st.integers(0, 20))
+def test_cross_fade_equals_its_definition(pieces: list[Samples], overlap: int) -> None:
+    """Every sample is the one that a slow loop gives, also where pieces are shorter than the overlap."""
+    joined = cross_fade(pieces, seconds=overlap / 1000, sample_rate=1000)
+    expected = joined_slowly(pieces, overlap)
+    assert joined.dtype == np.float32
+    assert len(joined) == len(expected)
+    np.testing.assert_allclose(joined, expected, atol=1e-6)
+
+
+@given(PIECES)
+def test_cross_fade_never_passes_the_loudest_piece(pieces: list[Samples]) -> None:
+    """The fades add up to one, so joining cannot clip."""
+    peak = max(np.abs(piece).max() for piece in pieces)
+    assert np.abs(cross_fade(pieces, 0.01, 1000)).max() <= peak + 1e-6
+
+
+def test_one_piece_is_handed_back_as_it_is() -> None:
+    """Nothing to join, nothing to change."""
+    piece = np.linspace(-1, 1, 50, dtype=np.float32)
+    assert cross_fade([piece]) is piece
+
+
+def test_stages_add_up_to_the_total() -> None:
+    """What is left over is shown as a stage of its own."""
+    timings = Timings(0.1, 0.2, 1.0, 0.5, 2.0)
+    assert timings.other == pytest.approx(0.2)
+    assert sum(timings.stages().values()) == pytest.approx(timings.total)
+    assert [*timings.stages()] == ["reference", "text", "sampling", "vocoder", "other"]
+
+
+def test_rtf_is_time_to_make_over_time_to_play() -> None:
+    """Two seconds of work for four of audio is 0.5."""
+    spoken = audio(np.zeros(4 * SAMPLE_RATE, np.float32))
+    assert (spoken.seconds, spoken.rtf) == (4.0, 0.5)
+
+
+def test_saved_audio_reads_back_within_a_16_bit_step(tmp_path: Path) -> None:
+    """24 kHz, mono, 16 bit, and samples beyond full scale clipped instead of wrapped."""
+    samples = np.array([0.0, 0.5, -0.5, 1.5, -3.0, 0.25], np.float32)
+    audio(samples).save(tmp_path / "a.wav")
+    read, rate = soundfile.read(tmp_path / "a.wav", dtype="float32")
+    assert (rate, soundfile.info(tmp_path / "a.wav").subtype) == (SAMPLE_RATE, "PCM_16")
+    np.testing.assert_allclose(read, np.clip(samples, -1, 1), atol=2 / 32768)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+def test_saving_replaces_an_older_file_and_leaves_default_permissions(tmp_path: Path) -> None:
+    """A second run overwrites, and others can read the result as they could any new file."""
+    target, plain = tmp_path / "a.wav", tmp_path / "plain"
+    target.write_bytes(b"old")
+    plain.write_bytes(b"")
+    audio(np.zeros(10, np.float32)).save(str(target))
+    assert target.read_bytes()[:4] == b"RIFF"
+    assert target.stat().st_mode == plain.stat().st_mode
+
+
+@pytest.mark.parametrize(
+    "name", ["", "gone/a.wav", "file/a.wav", "n" * 300 + ".wav", "nul\0.wav", "folder", "pipe"]
+)
+def test_an_output_that_cannot_be_written_is_refused_and_leaves_nothing(tmp_path: Path, name: str) -> None:
+    """Missing folder, folder in place of a file, special file, impossible name: one error, the folder
+    unchanged."""
+    import os
+
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    before = sorted(tmp_path.rglob("*"))
+    target = tmp_path / name if name else Path()
+    with pytest.raises(OutputError, match="output"):
+        audio(np.zeros(10, np.float32)).save(target)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_device_is_never_replaced_by_a_file() -> None:
+    """As root, renaming a WAV onto /dev/null would succeed."""
+    with pytest.raises(OutputError, match="not a regular file"):
+        check_output(Path("/dev/null"))
+
+
+def test_a_failed_write_leaves_the_older_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk fills while writing: the old file is whole and no half-written one lies beside it."""
+    target = tmp_path / "a.wav"
+    target.write_bytes(b"old")
+
+    def full(path: Path, data: bytes) -> int:
+        path.open("wb").close()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError, match="No space left"):
+        audio(np.zeros(10, np.float32)).save(target)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+def test_timings_cannot_be_changed() -> None:
+    """A measured time stays as it was measured."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Timings(0, 0, 0, 0, 0).total = 1.0  # type: ignore[misc]
