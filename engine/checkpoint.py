@@ -18,7 +18,7 @@ from engine import upstream
 from engine.errors import CheckpointError, OfflineError
 from engine.reference import Voice
 
-DEFAULT_CHECKPOINT = "seeded-tiny"
+DEFAULT_CHECKPOINT = "box"
 VOICES = Path(__file__).parent / "voices"
 
 HUB = {

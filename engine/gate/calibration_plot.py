@@ -38,14 +38,18 @@ def _curves(axes: Axes, curves: Sequence[Mapping[str, Any]], verdict: str, title
     for line, colour, dash in zip(curves, COLOURS, DASHES, strict=True):
         label = f"CV {line['cv']:.1%}, {line['blocks_max']} blocks"
         percent = [100 * change for change in line["changes"]]
-        axes.plot(percent, [100 * rate for rate in line[verdict]], dash, color=colour, label=label, linewidth=2)
+        axes.plot(
+            percent, [100 * rate for rate in line[verdict]], dash, color=colour, label=label, linewidth=2
+        )
     if verdict == "SLOWER":
         for change, least, colour in ((20, 99, COLOURS[1]), (10, 95, COLOURS[2]), (20, 90, COLOURS[3])):
             axes.plot(change, least, "^", color=colour, markersize=9, markeredgecolor="black", zorder=3)
         axes.plot([], [], "^", color="white", markeredgecolor="black", label="required at least")
     else:
-        axes.plot(0, 90, "^", color=COLOURS[2], markersize=9, markeredgecolor="black", label="required at least")
-        axes.plot(5, 5, "v", color="black", markersize=9, label="allowed at most, from here on")
+        axes.plot(
+            0, 90, "^", color=COLOURS[2], markersize=9, markeredgecolor="black", label="required at least"
+        )
+        axes.plot(5, 5, "v", color="black", markersize=9, label="allowed at most, from 5 % on")
     axes.set(title=title, xlabel="true slow-down [%]", ylabel=f"runs that say {verdict} of a workload [%]")
     axes.set_ylim(-3, 103)
     axes.grid(alpha=0.3)
@@ -55,7 +59,11 @@ def _curves(axes: Axes, curves: Sequence[Mapping[str, Any]], verdict: str, title
 def _false_alarms(axes: Axes, cells: Sequence[Mapping[str, Any]]) -> None:
     """Rate of any FASTER or SLOWER on unchanged code, by noise, with 95 % bounds."""
     event = "any FASTER or SLOWER"
-    shown = [cell for cell in cells if event in cell["rates"] and cell["blocks_max"] == 10 and "machine" in cell["noise"]]
+    shown = [
+        cell
+        for cell in cells
+        if event in cell["rates"] and cell["blocks_max"] == 10 and "machine" in cell["noise"]
+    ]
     noises = list(dict.fromkeys((cell["noise"]["shape"], cell["noise"]["machine"]) for cell in shown))
     cvs = sorted({cell["noise"]["cv"] for cell in shown})
     for cell in shown:
@@ -70,11 +78,11 @@ def _false_alarms(axes: Axes, cells: Sequence[Mapping[str, Any]]) -> None:
     names = [machine if machine != "steady" else f"{shape}, steady" for shape, machine in noises]
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.set(xlim=(0, 1.6), xlabel="runs with a false FASTER or SLOWER [%], 95 % bounds")
+    axes.set(xlim=(0, 1.6), xlabel="runs with a false FASTER or SLOWER [%]; lines: 95 % bounds")
     axes.set_title("Unchanged code, 10 blocks: false alarms in any workload")
     handles, labels = axes.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
-    axes.legend(unique.values(), unique.keys(), loc="upper right", bbox_to_anchor=(0.62, 1.0))
+    axes.legend(unique.values(), unique.keys(), loc="upper center", bbox_to_anchor=(0.4, -0.1), ncols=3)
 
 
 def _tails(axes: Axes, cells: Sequence[Mapping[str, Any]]) -> None:
@@ -90,6 +98,8 @@ def _tails(axes: Axes, cells: Sequence[Mapping[str, Any]]) -> None:
         label = f"{shape}, CV of calls {cv:.0%}"
         axes.errorbar(calls, rates, (below, above), fmt=f"o{dash}", color=colour, capsize=3, label=label)
     axes.set(title="Every 20th call is 50 % slower: seen in the tails", ylim=(-3, 103))
-    axes.set(xlabel="calls per process and workload (10 blocks)", ylabel="runs that say SLOWER of the tails [%]")
+    axes.set(
+        xlabel="calls per process and workload (10 blocks)", ylabel="runs that say SLOWER of the tails [%]"
+    )
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")

@@ -31,7 +31,7 @@ class EditedError(BaselineError):
 
 
 class Call(Frozen):
-    """One timed `synthesize`: wall seconds, seconds of audio, memory after it (MB), hash of the samples."""
+    """One timed `synthesize`: wall seconds, seconds of audio, memory after it (MiB), hash of the samples."""
 
     seconds: Positive
     audio_seconds: Positive
@@ -56,9 +56,12 @@ class Series(Frozen):
 
 
 class Observed(Frozen):
-    """What one toggle really did in one process (see `Engine.evidence`)."""
+    """What one toggle did in one process, and whether that agrees with its option (see `Engine.evidence`).
 
-    engaged: bool
+    `proven` is None where nothing could be observed.
+    """
+
+    proven: bool | None
     observed: str
 
 
@@ -114,7 +117,7 @@ class Row(Frozen):
     """The verdict on one workload: the candidate's figures over its steady calls, and every question asked.
 
     `cv` is that of the medians of processes, or of the calls where there is one process. `growth` is in
-    MB per call, the steeper of host and device. None: too few samples to tell.
+    MiB per call, the steeper of host and device. None: too few samples to tell.
     """
 
     workload: Name

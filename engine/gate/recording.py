@@ -70,7 +70,8 @@ def record_entry(run: Run, directory: Path = BASELINES) -> tuple[Path, list[Chan
             if not isinstance(entry, Recorded)
             or (entry.workload, entry.checkpoint, entry.options_sha256) not in replaced
         ]
-        new = Baseline.model_validate({**dict(old), "entries": (*kept, *fresh)})
+        given = {name: value for name, value in old if value is not None}
+        new = Baseline.model_validate({**given, "entries": (*kept, *fresh)})
         write_atomically(path, dump(new))
     return path, changes
 

@@ -1,4 +1,4 @@
-"""What people and machines read of a run: a table, Markdown, JUnit XML, and a plot. Functions of the record."""
+"""What is read of a run: a table, Markdown, JUnit XML, and a plot, as functions of the record."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ STYLES = {0: "green", 1: "bold red", 2: "bold red", 3: "yellow"}
 MEAN_BANDS, CV_BANDS = (0.30, 0.35), (0.05, 0.10)
 """Good below the first, critical from the second on. They colour the table and decide nothing."""
 
-HEADINGS = ("workload", "mean RTF", "worst", "CV", "MB/call", "against base", "limit", "verdict")
+HEADINGS = ("workload", "mean RTF", "worst", "CV", "MiB/call", "against base", "limit", "verdict")
+WRAPPED = ("against base", "limit", "verdict")
+"""Columns that may take several lines on a narrow terminal."""
 ABOUT_UNDECIDED = (
     'UNDECIDED means that this run cannot tell: it is neither "same" nor "slower". It passes only where the '
     "95 % upper bound rules out a slow-down as large as the threshold."
@@ -40,9 +42,10 @@ def table(run: Run) -> RenderableType:
         UsageError: the run has not been judged.
     """
     verdict = _verdict(run)
-    grid = Table(*HEADINGS[:1], title=_title(run), title_justify="left")
-    for heading in HEADINGS[1:]:
-        grid.add_column(heading, justify="right", no_wrap=True)
+    grid = Table()
+    for heading in HEADINGS:
+        wraps = heading in WRAPPED
+        grid.add_column(heading, justify="left" if heading == "workload" else "right", no_wrap=not wraps)
     for row in verdict.rows:
         cells = _cells(row)
         colours = [
@@ -60,7 +63,7 @@ def table(run: Run) -> RenderableType:
         Text.assemble((f"{name}: ", "bold"), (sentence, style)) for name, sentence, style in _said(verdict)
     ]
     outcome = Text(f"{MEANING[verdict.code]} (exit {verdict.code})", STYLES[verdict.code])
-    return Group(grid, *lines, outcome)
+    return Group(Text(_title(run)), grid, *lines, outcome)
 
 
 def changes_table(changes: list[Change]) -> RenderableType:
@@ -111,7 +114,7 @@ def junit(run: Run) -> str:
         case = ElementTree.SubElement(suite, "testcase", classname=place, name=_xml(judgement.question))
         tag = {0: "system-out", 1: "failure", 2: "error", 3: "error"}[judgement.code]
         detail = ElementTree.SubElement(case, tag)
-        detail.text = _xml(f"{judgement.outcome}: {judgement.sentence}")
+        detail.text = _xml(_sentence(judgement))
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -149,7 +152,7 @@ def plot(run: Run, path: Path, baseline: Baseline | None = None) -> None:
 def _samples(
     run: Run, name: str, baseline: Baseline | None
 ) -> Iterator[tuple[str, str, dict[int, list[float]]]]:
-    """Label, colour, and the RTF of each call by the place of its process; recorded processes end before 0."""
+    """Label, colour, and RTF of each call by the place of its process; recorded ones end before 0."""
     order = sorted(run.processes, key=lambda process: (process.block, process.position))
     entry = None if baseline is None else find_recorded(baseline, run.candidate, name)[0]
     if entry is not None:
@@ -207,7 +210,7 @@ def _side(side: Side) -> str:
 
 
 def _headline(row: Row) -> Judgement:
-    """The judgement that the row stands for: the first of the worst; where all is well, the first, the centre."""
+    """The judgement that the row stands for: the first of the worst (the centre where all is well)."""
     return next(judgement for judgement in row.judgements if judgement.code == row.code)
 
 
@@ -220,7 +223,9 @@ def _cells(row: Row) -> tuple[str, ...]:
         against = f"{centre.value - 1:+.1%}"
         if centre.low is not None and centre.high is not None:
             against += f" [{centre.low - 1:+.0%}, {centre.high - 1:+.0%}]"
-    limit = "-" if head.limit is None else f"{head.question} {head.limit:g}"
+    limit = "-"
+    if head.limit is not None:
+        limit = f"{head.limit:g} x base" if head.question == "centre" else f"{head.question} {head.limit:g}"
     return (
         row.workload,
         f"{row.mean_rtf:.3f}",
@@ -235,18 +240,23 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def _said(verdict: Verdict) -> Iterator[tuple[str, str, str]]:
     """Name, sentence and style of all that is said below the table: rows first, then the run, then notes."""
+    fit = all(judgement.outcome != "UNFIT" for judgement in verdict.trust)
     for row in verdict.rows:
         head = _headline(row)
         for judgement in row.judgements:
-            if judgement is head or judgement.code:
-                yield f"{row.workload}, {judgement.question}", judgement.sentence, STYLES[judgement.code]
+            if judgement is head or (judgement.code and fit):
+                yield f"{row.workload}, {judgement.question}", _sentence(judgement), STYLES[judgement.code]
     for judgement in (*verdict.whole, *verdict.trust):
-        yield judgement.question, f"{judgement.outcome}. {judgement.sentence}", STYLES[judgement.code]
+        yield judgement.question, _sentence(judgement), STYLES[judgement.code]
     for note in verdict.notes:
         yield "note", note, ""
     outcomes = [judgement.outcome for row in verdict.rows for judgement in row.judgements]
     if "UNDECIDED" in [*outcomes, *(judgement.outcome for judgement in verdict.whole)]:
         yield "note", ABOUT_UNDECIDED, ""
+
+
+def _sentence(judgement: Judgement) -> str:
+    return f"{judgement.outcome}: {judgement.sentence}"
 
 
 def _band(value: float | None, bands: tuple[float, float]) -> str:

@@ -71,10 +71,10 @@ class Plan:
 
 
 def draw_orders(blocks: int, generator: np.random.Generator, *runs: int) -> NDArray[np.bool_]:
-    """Which blocks run ABBA (True) and which BAAB, [*runs, blocks]: of each two in a row one each, in random order.
+    """Which blocks run ABBA (True) and which BAAB, [*runs, blocks]: one each of every two, at random.
 
-    Free coin flips would often give five blocks one order; then whatever slows the ends of every block (a pause
-    before it, say) would look like a change.
+    Free coin flips would often give five blocks one order; then whatever slows the ends of every block (a
+    pause before it, say) would look like a change.
     """
     pairs = np.tile([True, False], (*runs, (blocks + 1) // 2, 1))
     return generator.permuted(pairs, axis=-1).reshape(*runs, -1)[..., :blocks]

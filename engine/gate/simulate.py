@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.gate.calls import Floats, tail_log
 from engine.gate.sequential import Plan, draw_orders
-from engine.gate.statistics import Floats, Verdict, tail_log, tail_plan, verdicts
+from engine.gate.statistics import Verdict, tail_plan, verdicts
 
 BATCH = 4000
 """Runs simulated at once, to bound memory."""
@@ -131,7 +132,7 @@ def simulate(
 
 
 def run_gate(logs: Floats, base_first: NDArray[np.bool_], change: float, plan: Plan) -> Outcome:
-    """Let the gate look, until it stops, at log medians [runs, workloads, blocks, 4]; base_first [runs, blocks]."""
+    """Show the gate log medians [runs, workloads, blocks, 4] until it stops; base_first is [runs, blocks]."""
     runs, workloads = logs.shape[:2]
     times = np.exp(logs + _candidate(base_first)[:, None] * math.log1p(change))
     orders = np.broadcast_to(base_first[:, None], (runs, workloads, base_first.shape[-1]))
@@ -178,4 +179,4 @@ def simulate_tails(
 
 def _candidate(base_first: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which processes [..., 4] of each block [...] run the candidate."""
-    return np.equal(base_first[..., None], np.array([False, True, True, False]))
+    return np.asarray(base_first[..., None] == np.array([False, True, True, False]), np.bool_)

@@ -1,24 +1,27 @@
 """From timings to a verdict: pure functions over numpy and scipy.
 
-The unit of independence is a process. Four processes form a block, run in the order base, candidate, candidate,
-base (ABBA) or the reverse (BAAB), drawn at random. A steady drift cancels inside a block, and whatever the machine
-does, a candidate that is not different is as likely to come out ahead of the base as behind it. One block gives one
-log-ratio of process medians; a Student-t interval for the mean over blocks decides.
+The unit of independence is a process. Four processes form a block, run in the order base, candidate,
+candidate, base (ABBA) or the reverse (BAAB), drawn at random. A steady drift cancels inside a block, and
+whatever the machine does, a candidate that is not different is as likely to come out ahead of the base as
+behind it. One block gives one log-ratio of process medians; a Student-t interval for the mean over blocks
+decides.
 
 Three things keep the promised error rates:
 
-- **Looks.** A run may stop early, at `Plan.looks`. The allowed error is spent over the looks by the power family of
-  Kim and DeMets (doi:10.1093/biomet/74.1.149) and simply added up (Bonferroni), as it is over the family of verdicts.
-- **The A/A control.** The two processes of one arm in a block ran the same code. Their differences give the noise,
-  together with the spread of the log-ratios: the residual of a randomised block design, 3n - 1 degrees of freedom
-  for n blocks. For any noise in which neighbours resemble each other at least as much as strangers do, they overstate
-  it, so a few throttled processes that happen to line up with one arm do not pass for a change. Where the log-ratios
-  themselves surely spread wider (F-test), they count alone.
+- **Looks.** A run may stop early, at `Plan.looks`. The allowed error is spent over the looks by the power
+  family of Kim and DeMets (doi:10.1093/biomet/74.1.149) and simply added up (Bonferroni), as it is over the
+  family of verdicts.
+- **The A/A control.** The two processes of one arm in a block ran the same code. Their differences give the
+  noise, together with the spread of the log-ratios: the residual of a randomised block design, 3n - 1 degrees
+  of freedom for n blocks. For any noise in which neighbours resemble each other at least as much as strangers
+  do, they overstate it, so a few throttled processes that happen to line up with one arm do not pass for a
+  change. Where the log-ratios themselves surely spread wider (F-test), they count alone.
 - **A steady machine.** Drift and throttling make neighbours resemble each other, which Bartels' rank test
-  (doi:10.1080/01621459.1982.10477764) sees under any distribution of the noise. If it does, and the pace changed
-  much, or if identical processes differ too much, nothing is decided.
+  (doi:10.1080/01621459.1982.10477764) sees under any distribution of the noise. If it does, and the pace
+  changed much, or if identical processes differ too much, nothing is decided.
 
-Arrays are written `[..., n, 4]`: any leading axes, n blocks, the four processes in the order in which they ran.
+Arrays are written `[..., n, 4]`: any leading axes, n blocks, the four processes in the order in which they
+ran.
 """
 
 from __future__ import annotations
@@ -34,24 +37,23 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
 from engine.errors import UsageError
-from engine.gate.sequential import HOPELESS, THRESHOLD, Plan, Reach, blocks_needed, can_fire, half_widths
-
-Floats = NDArray[np.float64]
+from engine.gate.calls import Floats as Floats
+from engine.gate.calls import detect_warmup as detect_warmup
+from engine.gate.calls import memory_slope as memory_slope
+from engine.gate.calls import positive
+from engine.gate.calls import tail_level as tail_level
+from engine.gate.sequential import HOPELESS, blocks_needed, half_widths
+from engine.gate.sequential import THRESHOLD as THRESHOLD
+from engine.gate.sequential import Plan as Plan
 
 TAIL_MARGIN = 0.01
 """Tail levels of two arms that agree within this are the same."""
-
-SLOW_CALL = 1.1
-"""A call slower than this many times its process's median belongs to the tail."""
 
 NOISE_LIMIT = 0.20
 """A machine whose identical processes surely differ by more than this CV decides nothing."""
 
 UNSTEADY_P = 0.001
 """Chance of calling a steady machine unsteady."""
-
-TAIL_CALLS = 60
-"""Fewest calls from which a 95th percentile and a worst call are reported."""
 
 
 class Verdict(str, enum.Enum):
@@ -65,7 +67,7 @@ class Verdict(str, enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A confidence interval for the ratio candidate time / base time, at `level` over all looks (and workloads)."""
+    """A confidence interval for candidate time / base time, at `level` over all looks (and workloads)."""
 
     low: float
     high: float
@@ -98,7 +100,8 @@ class Decision:
         interval_99: decides FASTER and SLOWER (family-wise over workloads and looks).
         interval_90: decides SAME (over looks).
         blocks: how many were measured.
-        blocks_needed: how many in all would decide at this ratio and noise; None if no 1000 would, or none is needed.
+        blocks_needed: how many in all would decide at this ratio and noise; None if no 1000 would, or none is
+            needed.
         reason: one sentence for people.
     """
 
@@ -118,12 +121,12 @@ class Decision:
 
 
 def cv(samples: ArrayLike) -> float:
-    """Coefficient of variation: sample standard deviation (ddof = 1) / mean. The only definition in the project.
+    """Coefficient of variation: sample standard deviation (ddof = 1) / mean, defined here only.
 
     Raises:
         UsageError: fewer than two samples, or one that is not a positive number.
     """
-    values = _positive(samples)
+    values = positive(samples)
     if values.size < 2:
         raise UsageError(f"{values.size} sample(s)", "at least two to have a spread", "Measure more")
     return float(values.std(ddof=1) / values.mean())
@@ -141,7 +144,7 @@ def decide(times: ArrayLike, base_first: Sequence[bool] | NDArray[np.bool_], pla
     Raises:
         UsageError: wrong shapes, more blocks than planned, or a time that is not a positive number.
     """
-    array, first = _positive(times), np.asarray(base_first, dtype=np.bool_)
+    array, first = positive(times), np.asarray(base_first, dtype=np.bool_)
     if array.shape != (first.size, 4) or first.size > plan.blocks_max:
         expected = f"[n, 4] and [n] with n <= {plan.blocks_max}"
         raise UsageError(f"times {array.shape}, base_first {first.shape}", expected, "Pass whole blocks")
@@ -154,7 +157,9 @@ def decide(times: ArrayLike, base_first: Sequence[bool] | NDArray[np.bool_], pla
     if verdict is Verdict.UNDECIDED and control.quiet:
         needed = blocks_needed(float(seen.noise), mean, plan, blocks + 1)
     shown = interval_90 if verdict is Verdict.SAME else interval_99
-    reason = _reason(verdict, mean, shown, blocks, needed) if control.quiet else f"UNDECIDED: {control.reason}"
+    reason = (
+        _reason(verdict, mean, shown, blocks, needed) if control.quiet else f"UNDECIDED: {control.reason}"
+    )
     return Decision(verdict, math.exp(mean), interval_99, interval_90, blocks, needed, control, reason)
 
 
@@ -196,62 +201,27 @@ def limit_check(values: ArrayLike, limit: float, kind: Literal["mean", "worst", 
     Args:
         values: one per process: its mean RTF, its worst RTF, its memory slope, its median time.
         limit: the largest allowed value, same unit.
-        kind: what the limit is about: the mean over processes; the worst of all (its bound is that of a typical
-            process's worst, so a single outlier is unsure); or the CV over processes.
+        kind: what the limit is about: the mean over processes; the worst of all (its bound is that of a
+            typical process's worst, so a single outlier is unsure); or the CV over processes.
 
     Raises:
         UsageError: no values, or one that is not a finite number.
     """
     array = np.asarray(values, dtype=np.float64)
     if array.size == 0 or not np.all(np.isfinite(array)) or not math.isfinite(limit):
-        raise UsageError(f"values {array.ravel()[:4]}, limit {limit}", "finite numbers, at least one", "Measure again")
+        raise UsageError(
+            f"values {array.ravel()[:4]}, limit {limit}", "finite numbers, at least one", "Measure again"
+        )
     free = array.size - 1
     if kind == "cv":
         estimate = cv(array)
         lower = estimate * math.sqrt(free / stats.chi2.isf(0.05, free))
     else:
-        estimate = float(array.max() if kind == "worst" else array.mean())
+        mean = float(array[0] + (array - array[0]).mean())  # equal values have exactly themselves as mean
+        estimate = float(array.max()) if kind == "worst" else mean
         spread = float(array.std(ddof=1)) / math.sqrt(array.size) if free else math.inf
-        lower = float(array.mean()) - spread * (float(stats.t.isf(0.05, free)) if free else 1.0)
+        lower = mean - spread * (float(stats.t.isf(0.05, free)) if free else 1.0)
     return LimitCheck(estimate, lower, limit, 0 if estimate <= limit else 1 if lower > limit else 3)
-
-
-@dataclasses.dataclass(frozen=True)
-class Tail:
-    """The slow end of one arm's calls, in the calls' unit. `enough`: at least 60 calls were seen."""
-
-    p95: float
-    worst: float
-    calls: int
-    enough: bool
-
-
-def tail(calls: ArrayLike) -> Tail:
-    """95th percentile and worst of all calls of one arm, for the report."""
-    values = _positive(calls)
-    return Tail(float(np.percentile(values, 95)), float(values.max()), values.size, values.size >= TAIL_CALLS)
-
-
-def tail_level(calls_by_workload: Sequence[ArrayLike]) -> float:
-    """How heavy the slow end of one process is: 1.0 when no call exceeds 1.1x its workload's median.
-
-    One process's few calls say little, so this is the geometric mean over its workloads. Feed the levels of all
-    processes [n, 4] to `decide` with `tail_plan(plan)`: tails are compared in blocks, like the centre.
-
-    Raises:
-        UsageError: no workloads, no calls, or a time that is not a positive number.
-    """
-    if not calls_by_workload:
-        raise UsageError("no workloads", "at least one", "Pass the calls of each workload")
-    return math.exp(float(np.mean([tail_log(calls) for calls in calls_by_workload])))
-
-
-def tail_log(calls: ArrayLike) -> Floats:
-    """Log of the mean call with every faster one raised to 1.1x the median, relative to that: [..., k] -> [...]."""
-    values = _positive(calls)
-    floor = SLOW_CALL * np.median(values, axis=-1, keepdims=True)
-    logs: Floats = np.log(np.maximum(values / floor, 1.0).mean(axis=-1))
-    return logs
 
 
 def tail_plan(plan: Plan) -> Plan:
@@ -259,40 +229,9 @@ def tail_plan(plan: Plan) -> Plan:
     return dataclasses.replace(plan, margin=TAIL_MARGIN)
 
 
-def memory_slope(megabytes: ArrayLike) -> float:
-    """Growth of one process in MB per call: Theil-Sen slope over its calls (a single step is no slope).
-
-    Hold the slopes of all processes against the limit with `limit_check`.
-    """
-    values = _positive(megabytes)
-    return float(stats.theilslopes(values).slope) if values.size > 1 else 0.0
-
-
-def detect_warmup(times: ArrayLike) -> int:
-    """How many leading calls of a process are warm-up.
-
-    The later half of the calls is taken as steady; leading calls that stand out from it (by more than four of
-    its robust standard deviations and by 5 %) are warm-up. Half of the calls means: it never settled.
-    """
-    values = _positive(times)
-    half = values.size // 2
-    centre = np.median(values[half:])
-    scatter = 1.4826 * np.median(np.abs(values[half:] - centre))
-    apart = np.abs(values[:half] - centre) > max(4 * scatter, 0.05 * centre)
-    return half if apart.all() else int(np.argmin(apart))
-
-
-def _positive(values: ArrayLike) -> Floats:
-    """The values as an array, checked to be positive finite numbers and not empty."""
-    array = np.asarray(values, dtype=np.float64)
-    if array.size == 0 or not np.all(np.isfinite(array) & (array > 0)):
-        raise UsageError(f"values {array.ravel()[:4]}", "positive numbers, at least one", "Measure again")
-    return array
-
-
 @dataclasses.dataclass(frozen=True)
 class _Seen:
-    """What the verdict needs to know of some runs. Each [...], of the block log-ratios unless it says otherwise."""
+    """What the verdict needs to know of some runs. Each [...], of the block log-ratios unless it says so."""
 
     blocks: int
     mean: Any
@@ -309,12 +248,14 @@ class _Seen:
 
 
 def _summarise(times: Floats, base_first: NDArray[np.bool_], plan: Plan) -> _Seen:
-    """Reduce times [..., n, 4] in run order to the mean and noise of log-ratios, and the state of the machine."""
+    """Reduce times [..., n, 4] to the mean and noise of the log-ratios, and the state of the machine."""
     logs, sign = np.log(times), np.where(base_first, 1.0, -1.0)
     first, second, third, fourth = np.moveaxis(logs, -1, 0)  # each [..., n]
     ratios = sign * (second + third - first - fourth) / 2
     blocks, mean = ratios.shape[-1], ratios.mean(axis=-1)
-    twins = (((fourth - first) ** 2 + (third - second) ** 2) / 4).mean(axis=-1)  # variance, 2n degrees of freedom
+    twins = (((fourth - first) ** 2 + (third - second) ** 2) / 4).mean(
+        axis=-1
+    )  # variance, 2n degrees of freedom
     squares = ((ratios - mean[..., None]) ** 2).sum(axis=-1)  # n - 1 degrees of freedom
     alone = squares > (blocks - 1) * twins * special.fdtri(blocks - 1, 2 * blocks, 0.95)
     freedom = np.where(alone, blocks - 1, 3 * blocks - 1)
@@ -330,7 +271,7 @@ def _summarise(times: Floats, base_first: NDArray[np.bool_], plan: Plan) -> _See
 
 
 def _serial_p(series: Floats) -> Floats:
-    """One-sided p-value [m] of Bartels' rank test: do neighbours in each series [m, k] resemble each other?"""
+    """P-value [m] of Bartels' rank test: do neighbours in each series [m, k] resemble each other?"""
     ranks, count = stats.rankdata(series, axis=-1), series.shape[-1]
     total = ((ranks - (count + 1) / 2) ** 2).sum(axis=-1)
     steps = (np.diff(ranks, axis=-1) ** 2).sum(axis=-1)
@@ -362,7 +303,8 @@ def _control(seen: _Seen) -> Control:
 
 def _interval(mean: float, half: float, level: float) -> Interval:
     """The interval of the ratio, from the log-ratio's."""
-    return Interval(math.exp(mean - half), math.exp(mean + half), level)
+    with np.errstate(over="ignore"):  # after one block the bound may well be infinite
+        return Interval(float(np.exp(mean - half)), float(np.exp(mean + half)), level)
 
 
 def _reason(verdict: Verdict, mean: float, shown: Interval, blocks: int, needed: int | None) -> str:

@@ -11,13 +11,13 @@ from typing import cast
 
 import numpy as np
 
-from engine.gate import statistics
+from engine.gate import stages, statistics, trust
 from engine.gate.baseline import Baseline, Limit, ProductLimits, Selection, find_recorded
 from engine.gate.comparison import Decisions, decide
-from engine.gate.record import Arm, ExitCode, Judgement, Row, Run, Verdict
+from engine.gate.record import ExitCode, Judgement, Row, Run, Verdict
 
 WORST_LAST: tuple[ExitCode, ...] = (0, 3, 1, 2)
-PREFLIGHT, CONTROL, TOGGLES = "preflight", "A/A control", "toggles"
+PREFLIGHT, CONTROL = "preflight", "A/A control"
 SLOPE_CALLS = 3
 """Fewest calls of a process whose memory may be said to grow."""
 
@@ -53,7 +53,7 @@ def judge(
         speed = (
             _compared("centre", decisions.centre[name], ratio)
             if decisions
-            else _recorded(run, name, baseline, ratio, notes)
+            else _recorded(run, name, baseline, ratio)
         )
         rows.append(
             (name, [speed, *_product(run, name, baseline.product), _memory(run, name, limits.memory_growth)])
@@ -62,13 +62,14 @@ def judge(
         whole.append(_compared("tails", decisions.tails, limits.tail_ratio))
     else:
         notes.append("Without a base there is no A/A control, and tails are held to product limits only.")
-    trust = (_preflight(run), *_control(decisions), *_toggles(run), *_limits(loosened, accept_looser))
-    if trust[0].code:
+    conditions = (_preflight(run), *_control(decisions), *trust.judge(run), *_limits(loosened, accept_looser))
+    notes += [*trust.notes(run), *stages.notes(run)]
+    if conditions[0].code:
         rows = [(name, [_unfit(judgement) for judgement in judgements]) for name, judgements in rows]
         whole = [_unfit(judgement) for judgement in whole]
     judged = tuple(_row(run, name, judgements) for name, judgements in rows)
-    code = worst([*(row.code for row in judged), *(judgement.code for judgement in (*whole, *trust))])
-    return Verdict(rows=judged, whole=tuple(whole), trust=trust, notes=tuple(notes), code=code)
+    code = worst([*(row.code for row in judged), *(judgement.code for judgement in (*whole, *conditions))])
+    return Verdict(rows=judged, whole=tuple(whole), trust=conditions, notes=tuple(notes), code=code)
 
 
 def _compared(question: str, decision: statistics.Decision, limit: Limit) -> Judgement:
@@ -76,13 +77,13 @@ def _compared(question: str, decision: statistics.Decision, limit: Limit) -> Jud
     threshold = limit.upper - 1
     code = _code(statistics.exit_code(decision, threshold))
     bound = f"the 95 % upper bound is {_percent(decision.upper_95)} and the threshold {threshold:+.0%}"
-    sentence = decision.reason
+    sentence = decision.reason.removeprefix(f"{decision.verdict.value}: ")
     if decision.verdict is statistics.Verdict.UNDECIDED and code == 0:
-        sentence += (
-            f" UNDECIDED passes here: {bound}, so a slow-down that large is ruled out, a smaller one is not."
-        )
+        sentence += f" It passes: {bound}, so one as large as that is ruled out, a smaller one is not."
     elif decision.verdict is statistics.Verdict.UNDECIDED:
-        sentence += f" UNDECIDED is no pass here: {bound}."
+        sentence += f" It is no pass: {bound}."
+    elif decision.verdict is statistics.Verdict.SLOWER and decision.ratio <= limit.upper:
+        sentence += " A slow-down that is sure fails below the threshold too."
     outcome = decision.verdict.value
     if decision.ratio > limit.upper:
         over = decision.interval_90.low > limit.upper
@@ -103,24 +104,24 @@ def _compared(question: str, decision: statistics.Decision, limit: Limit) -> Jud
     )
 
 
-def _recorded(run: Run, name: str, baseline: Baseline, limit: Limit, notes: list[str]) -> Judgement:
+def _recorded(run: Run, name: str, baseline: Baseline, limit: Limit) -> Judgement:
     """Without a base: process medians against the recorded samples', where these may be compared at all."""
     entry, said = find_recorded(baseline, run.candidate, name)
-    notes.append(said)
     if entry is None:
         held = baseline.product is not None
         return Judgement(
             question="centre",
             outcome="NOT COMPARED" if held else "UNDECIDED",
             code=0 if held else 3,
-            sentence=f"{said}, and there is no base: {'product limits hold' if held else 'nothing to compare'}.",
+            sentence=f"{said}. There is no base: {'only limits hold' if held else 'nothing to compare'}.",
         )
     reference = float(np.median([np.median(process) for process in entry.rtf]))
     ratios = [
         float(np.median([call.rtf for call in one.calls])) / reference
         for _, one in run.series("candidate", name)
     ]
-    return _held("centre", statistics.limit_check(ratios, limit.upper), limit)
+    judged = _held("centre", statistics.limit_check(ratios, limit.upper), limit)
+    return judged.model_copy(update={"sentence": f"{judged.sentence} {said}."})
 
 
 def _product(run: Run, name: str, limits: ProductLimits | None) -> list[Judgement]:
@@ -166,7 +167,7 @@ def _memory(run: Run, name: str, limit: Limit) -> Judgement:
 def _held(question: str, check: statistics.LimitCheck, limit: Limit) -> Judgement:
     """A figure held to an upper limit, and to a lower one where given: what is too good is not believed."""
     outcome, code = {0: "WITHIN", 1: "OVER LIMIT", 3: "UNDECIDED"}[check.exit_code], _code(check.exit_code)
-    figure = f"{question} {check.estimate:.3g} against a limit of {limit.upper:g} {limit.unit}"
+    figure = f"{check.estimate:.3g} {limit.unit} against a limit of {limit.upper:g}"
     sentence = f"{figure}: within."
     if code:
         sentence = f"{figure}: over, {_surely(code == 1)}."
@@ -204,15 +205,10 @@ def _preflight(run: Run) -> Judgement:
         f"{one.check}: {one.observed}, expected {one.expected}. Cure: {one.cure}." for one in unfit
     )
     if run.forced:
-        return Judgement(
-            question=PREFLIGHT, outcome="FORCED", code=0, sentence=f"Unfit, judged by force. {found}"
-        )
-    return Judgement(
-        question=PREFLIGHT,
-        outcome="UNFIT",
-        code=3,
-        sentence=f"Nothing is decided on an unfit machine. {found}",
-    )
+        sentence = f"Unfit, judged by force. {found}"
+        return Judgement(question=PREFLIGHT, outcome="FORCED", code=0, sentence=sentence)
+    sentence = f"Nothing is decided on an unfit machine. {found}"
+    return Judgement(question=PREFLIGHT, outcome="UNFIT", code=3, sentence=sentence)
 
 
 def _unfit(judgement: Judgement) -> Judgement:
@@ -233,27 +229,6 @@ def _control(decisions: Decisions | None) -> list[Judgement]:
     noise = max(one.control.noise for one in decisions.centre.values())
     sentence = f"Identical code differed by a CV of {noise:.1%} at most: quiet enough to decide."
     return [Judgement(question=CONTROL, outcome="QUIET", code=0, sentence=sentence, value=noise)]
-
-
-def _toggles(run: Run) -> list[Judgement]:
-    """One judgement per toggle that was on and did nothing. In the base it makes the comparison moot."""
-    idle: dict[tuple[Arm, str], str] = {}
-    for process in run.processes:
-        for toggle, seen in process.evidence.items():
-            if not seen.engaged:
-                idle.setdefault((process.arm, toggle), seen.observed)
-    if not idle:
-        said = "Every toggle that was on proved that it engaged."
-        return [Judgement(question=TOGGLES, outcome="ENGAGED", code=0, sentence=said)]
-    return [
-        Judgement(
-            question=f"toggle {toggle}",
-            outcome="NOT ENGAGED",
-            code=1 if arm == "candidate" else 3,
-            sentence=f"{toggle} was switched on in the {arm} and did not engage: {seen}",
-        )
-        for (arm, toggle), seen in idle.items()
-    ]
 
 
 def _limits(loosened: Sequence[str], accepted: bool) -> list[Judgement]:
@@ -286,7 +261,7 @@ def _spread(run: Run, name: str) -> list[float]:
 
 
 def _slopes(run: Run, name: str) -> list[list[float]]:
-    """Growth per call [MB] of each of the candidate's processes: the host's, and the device's if any."""
+    """Growth per call [MiB] of each of the candidate's processes: the host's, and the device's if any."""
     long = [one for _, one in run.series("candidate", name) if len(one.calls) >= SLOPE_CALLS]
     host = [[call.host_mb for call in one.calls] for one in long]
     device = [[call.device_mb for call in one.calls if call.device_mb is not None] for one in long]

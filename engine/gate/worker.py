@@ -1,11 +1,11 @@
 """The instrument: one process that loads an engine, speaks what it is told, and reports every call.
 
-Stand-alone: the standard library and `import engine`, of which it calls `load`, `synthesize` and `evidence` only. The
-gate copies this file and runs the copy on both sides of a comparison with PYTHONPATH set to the side's checkout, so
-each revision is measured by the same instrument.
+Stand-alone: the standard library and `import engine`, of which it calls `load`, `synthesize` and `evidence`.
+The gate copies this file and runs the copy on both sides of a comparison with PYTHONPATH set to the side's
+checkout, so each revision is measured by the same instrument.
 
-One JSON object a line. The first line on stdin says what to load; each further line is one call; at the end of the
-input the worker says what it observed. Whatever libraries print goes to stderr.
+One JSON object a line. The first line on stdin says what to load; each further line is one call; at the end
+of the input the worker says what it observed. Whatever libraries print goes to stderr.
 """
 
 from __future__ import annotations

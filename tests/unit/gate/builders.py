@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.gate.baseline import Baseline, Limit, ProductLimits, RelativeLimits, Selection
 from engine.gate.fitness import Finding, Preflight
-from engine.gate.record import ABBA, BAAB, Call, Observed, Process, Run, Series, Side
+from engine.gate.record import ABBA, BAAB, Call, Process, Run, Series, Side
 from engine.gate.sequential import Plan
 from engine.gate.workload import SENTENCES, Clip, Workload, pinned
 from engine.machine import Machine
@@ -37,7 +37,7 @@ def call(rtf: float, host_mb: float = 500.0, **changes: Any) -> Call:
 def process(
     arm: Any, block: int, position: int, rtfs: Sequence[float], growth: float = 0.0, **changes: Any
 ) -> Process:
-    """One process that ran both workloads, the calls having these RTFs; memory grows by `growth` MB a call."""
+    """One process that ran both workloads with these RTFs; memory grows by `growth` MiB a call."""
     calls = tuple(call(rtf, 500 + growth * index) for index, rtf in enumerate(rtfs))
     series = tuple(Series(workload=workload.name, calls=calls) for workload in WORKLOADS)
     return Process(arm=arm, block=block, position=position, series=series, **changes)
@@ -116,7 +116,7 @@ def limit(upper: float, **changes: Any) -> Limit:
 RELATIVE = RelativeLimits(
     time_ratio=limit(1.2, unit="candidate/base"),
     tail_ratio=limit(1.05, unit="candidate/base"),
-    memory_growth=limit(0.25, unit="MB/call"),
+    memory_growth=limit(0.25, unit="MiB/call"),
 )
 PRODUCT = ProductLimits(mean_rtf=limit(0.36), worst_rtf=limit(0.45), cv=limit(0.2))
 

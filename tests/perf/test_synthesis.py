@@ -1,0 +1,13 @@
+"""The gate's benchmarks: every workload in every process of the optimised and the reference configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.gate.plugin import RunningProcess
+from engine.gate.workload import Sentence
+
+
+def test_synthesis(benchmark: Any, gate_process: RunningProcess, gate_sentence: Sentence) -> None:
+    """A fresh process says a pinned text again and again; the verdict on all of them comes at the end."""
+    gate_process.benchmark(benchmark, gate_sentence)

@@ -1,0 +1,135 @@
+"""What the calls inside one process say: warm-up, tails, memory."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.errors import UsageError
+from engine.gate.calls import detect_warmup, memory_slope, tail, tail_level, tail_log
+
+scales = st.floats(1e-3, 1e3)
+seeds = st.integers(0, 2**32 - 1)
+
+
+class TestWarmup:
+    @pytest.mark.parametrize(
+        ("times", "warm"),
+        [
+            ([0.51, 0.46, 0.36, 0.36, 0.361, 0.359, 0.36], 2),
+            ([30.0, 0.36, 0.36, 0.36], 1),
+            ([0.36] * 8, 0),
+            ([0.36, 0.36, 0.9, 0.36, 0.36, 0.36], 0),  # a slow call later is tail, not warm-up
+            ([0.30, 0.31, 0.36, 0.36, 0.36, 0.36], 2),  # boost clocks: too fast is not steady either
+            ([0.37, 0.36, 0.36, 0.36], 0),  # within 5 %
+            ([0.39, 0.36, 0.36, 0.36], 1),
+            ([4.0, 3.0, 1.0, 1.0], 2),
+            ([0.4], 0),
+            ([0.9, 0.4], 1),
+        ],
+    )
+    def test_counts_leading_calls_that_stand_out(self, times, warm):
+        """Leading calls apart from the later half, and nothing else."""
+        assert detect_warmup(times) == warm
+
+    def test_half_means_it_never_settled(self):
+        """Everything before the middle stands out."""
+        assert detect_warmup([2.0] * 6 + [1.0] * 6) == 6
+        assert detect_warmup([2.0] * 5 + [1.0] * 6) == 5
+
+    def test_leaves_noise_alone(self):
+        """Four robust deviations: calls scattered by 10 % are no warm-up."""
+        times = [1.1, 0.9, 1.0, 1.05, 0.92, 1.1, 0.9, 1.08]
+        assert detect_warmup(times) == 0
+        scatter = 1.4826 * np.median(np.abs(np.array(times[4:]) - np.median(times[4:])))
+        assert detect_warmup([np.median(times[4:]) + 3.9 * scatter, *times[1:]]) == 0
+        assert detect_warmup([np.median(times[4:]) + 4.1 * scatter, *times[1:]]) == 1
+
+    @given(seeds, scales, st.integers(0, 5))
+    def test_is_free_of_scale_and_finds_what_was_put_in_front(self, seed, scale, warm):
+        """Doubled calls before twelve steady ones are found, in any unit."""
+        steady = 1 + 0.01 * np.random.default_rng(seed).standard_normal(12)
+        times = np.concatenate([np.full(warm, 2.0), steady.clip(0.97, 1.03)])
+        assert detect_warmup(times * scale) == warm
+
+    @given(st.lists(st.floats(0.01, 10), min_size=1, max_size=30))
+    def test_never_takes_more_than_half(self, times):
+        """At least half of the calls stay."""
+        assert 0 <= detect_warmup(times) <= len(times) // 2
+
+    def test_refuses_nothing(self):
+        """No calls, no answer."""
+        with pytest.raises(UsageError):
+            detect_warmup([])
+
+
+class TestTail:
+    def test_reports_percentile_and_worst(self):
+        """p95, the worst call, their number, and whether sixty were seen."""
+        found = tail(np.arange(1, 61))
+        assert (found.p95, found.worst, found.calls, found.enough) == (pytest.approx(57.05), 60.0, 60, True)
+        assert tail(np.arange(1, 60)).enough is False
+
+    def test_level_is_one_without_slow_calls(self):
+        """Calls up to 1.1x the median weigh nothing."""
+        assert tail_level([[1.0, 1.0, 1.0, 1.09]]) == 1.0
+
+    def test_level_weighs_what_exceeds_the_floor(self):
+        """Every 20th call at 1.5x: 0.4 / 1.1 / 20 of the floor."""
+        assert tail_level([[1.0] * 19 + [1.5]]) == pytest.approx(1 + 0.4 / 1.1 / 20)
+
+    def test_level_is_the_geometric_mean_over_workloads(self):
+        """A heavy workload and a clean one share the weight."""
+        heavy, clean = [1.0] * 4 + [2.2], [5.0] * 5
+        assert tail_level([heavy, clean]) == pytest.approx(math.sqrt(tail_level([heavy])))
+        assert tail_level([heavy]) == pytest.approx(1.2)
+
+    @given(seeds, scales)
+    def test_level_is_free_of_scale_and_order(self, seed, scale):
+        """Neither the unit nor the order of calls matters."""
+        calls = np.random.default_rng(seed).lognormal(0, 0.3, 20)
+        assert tail_level([scale * calls[::-1]]) == pytest.approx(tail_level([calls]))
+
+    def test_many_at_once_agree_with_one_at_a_time(self):
+        """The vectorised form is the same measure."""
+        calls = np.random.default_rng(1).lognormal(0, 0.3, (3, 2, 20))
+        expected = [[math.log(tail_level([row])) for row in pair] for pair in calls]
+        assert np.allclose(tail_log(calls), expected)
+
+    @pytest.mark.parametrize("calls", [[], [[]], [[1.0, 0.0]], [[math.nan]]])
+    def test_refuses_what_is_no_time(self, calls):
+        """No workloads, no calls, or no times: an error."""
+        with pytest.raises(UsageError):
+            tail_level(calls)
+
+
+class TestMemory:
+    @given(st.lists(st.floats(1, 1000), min_size=2, max_size=12))
+    def test_slope_is_the_median_of_pairs(self, megabytes):
+        """Theil-Sen by brute force over all pairs."""
+        pairs = combinations(enumerate(megabytes), 2)
+        slopes = [(later - earlier) / (j - i) for (i, earlier), (j, later) in pairs]
+        assert memory_slope(megabytes) == pytest.approx(np.median(slopes), abs=1e-9)
+
+    def test_a_leak_is_its_slope(self):
+        """1 MB a call is found under noise."""
+        noise = np.random.default_rng(0).normal(0, 0.5, 30)
+        assert memory_slope(500 + np.arange(30) + noise) == pytest.approx(1.0, abs=0.05)
+
+    def test_one_step_is_no_slope(self):
+        """A cache filled early on does not look like a leak."""
+        assert memory_slope([500.0] * 3 + [550.0] * 9) == 0.0
+
+    def test_one_call_has_no_slope(self):
+        """A single reading grows by nothing."""
+        assert memory_slope([500.0]) == 0.0
+
+    def test_refuses_placeholders(self):
+        """Zero megabytes were not measured."""
+        with pytest.raises(UsageError):
+            memory_slope([0.0, 1.0])

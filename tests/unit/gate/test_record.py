@@ -1,0 +1,278 @@
+"""Records: any run survives writing and reading, any edit is found out, no writer loses a file."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from engine.errors import BaselineError, OutputError, UsageError
+from engine.gate import record, storage
+from engine.gate.record import (
+    ABBA,
+    BAAB,
+    Call,
+    EditedError,
+    Judgement,
+    Observed,
+    Process,
+    Row,
+    Run,
+    Series,
+    Verdict,
+)
+from tests.unit.gate import builders
+
+positive = st.floats(min_value=1e-9, max_value=1e9)
+names = st.text(min_size=1, max_size=20)
+hashes = st.text(alphabet="0123456789abcdef", min_size=64, max_size=64)
+calls = st.builds(
+    Call,
+    seconds=positive,
+    audio_seconds=positive,
+    host_mb=positive,
+    device_mb=st.none() | st.floats(0, 1e6),
+    stages=st.dictionaries(names, st.floats(0, 1e6), max_size=3),
+    output=hashes,
+)
+observed = st.builds(Observed, proven=st.none() | st.booleans(), observed=st.text(max_size=20))
+judgements = st.builds(
+    Judgement,
+    question=names,
+    outcome=names,
+    code=st.sampled_from([0, 1, 2, 3]),
+    sentence=st.text(max_size=30),
+)
+rows = st.builds(
+    Row,
+    workload=names,
+    mean_rtf=positive,
+    worst_rtf=positive,
+    cv=st.none() | positive,
+    growth=st.none() | st.floats(-1e3, 1e3),
+    judgements=st.tuples(judgements),
+    code=st.sampled_from([0, 1, 3]),
+)
+verdicts = st.builds(
+    Verdict,
+    rows=st.tuples(rows),
+    whole=st.tuples(judgements),
+    trust=st.tuples(judgements),
+    notes=st.tuples(st.text(max_size=30)),
+    code=st.sampled_from([0, 1, 3]),
+)
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> Run:
+    """Any run with up to two blocks, or without a base."""
+    based = draw(st.booleans())
+    orders = (
+        draw(st.lists(st.sampled_from([ABBA, BAAB]), min_size=1, max_size=2)) if based else [["candidate"]]
+    )
+    found = []
+    for block, order in enumerate(orders):
+        for position, arm in enumerate(order):
+            series = tuple(
+                Series(
+                    workload=workload.name,
+                    warmup=tuple(draw(st.lists(calls, max_size=1))),
+                    calls=tuple(draw(st.lists(calls, min_size=1, max_size=2))),
+                    compile_seconds=draw(st.floats(0, 1e4)),
+                )
+                for workload in builders.WORKLOADS
+            )
+            evidence = draw(st.dictionaries(names, observed, max_size=2))
+            found.append(Process(arm=arm, block=block, position=position, series=series, evidence=evidence))
+    now = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
+    return builders.run(
+        tuple(found),
+        timestamp=now + draw(st.timedeltas(datetime.timedelta(0), datetime.timedelta(days=3000))),
+        machine_key=draw(names),
+        forced=draw(st.booleans()),
+        threshold=draw(st.none() | positive),
+        verdict=draw(st.none() | verdicts),
+        candidate=builders.side(
+            revision=draw(st.text(max_size=12)),
+            options=draw(
+                st.dictionaries(names, st.booleans() | st.integers(-99, 99) | positive | names, max_size=3)
+            ),
+        ),
+    )
+
+
+def _leaves(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Every number, text and truth value in a JSON document, with the way to it."""
+    items = content.items() if isinstance(content, dict) else enumerate(content)
+    for key, value in items:
+        if isinstance(value, dict | list):
+            yield from _leaves(value, (*path, key))
+        else:
+            yield (*path, key), value
+
+
+@settings(max_examples=25)
+@given(runs())
+def test_any_run_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, run: Run) -> None:
+    """Floats, texts, options and machine come back equal, with their types."""
+    read = record.read(record.write(run, tmp_path_factory.mktemp("records")))
+    assert read == run
+    assert [type(value) for value in read.candidate.options.values()] == [
+        type(value) for value in run.candidate.options.values()
+    ]
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_any_edited_value_is_detected(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    """Whatever single value is changed by hand after the measurement, reading fails."""
+    path = record.write(
+        builders.run(builders.processes(blocks=1, calls=2)), tmp_path_factory.mktemp("records")
+    )
+    envelope = json.loads(path.read_text(encoding="utf-8"))
+    way, value = data.draw(st.sampled_from(list(_leaves(envelope["run"]))))
+    place = envelope["run"]
+    for key in way[:-1]:
+        place = place[key]
+    place[way[-1]] = value * 1.1 + 0.1 if isinstance(value, float) else "edited"
+    path.write_text(json.dumps(envelope), encoding="utf-8")
+    with pytest.raises(EditedError, match="does not match its checksum"):
+        record.read(path)
+
+
+def test_a_reformatted_record_is_still_valid(tmp_path: Path) -> None:
+    """White space carries no samples: pretty-printing a record does not invalidate it."""
+    path = record.write(builders.run(), tmp_path)
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")), indent=4), encoding="utf-8")
+    assert record.read(path) == builders.run()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"run": {}}', '{"run": {}, "sha256": "0"}', "\x00", "null"]
+)
+def test_what_is_no_record_is_refused(tmp_path: Path, text: str) -> None:
+    """An unreadable file is one named error that says which file."""
+    path = tmp_path / "run-x.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(BaselineError, match=r"run-x\.json"):
+        record.read(path)
+
+
+def test_a_missing_record_is_a_named_error(tmp_path: Path) -> None:
+    """The error names the path."""
+    with pytest.raises(BaselineError, match=r"none\.json: No such file"):
+        record.read(tmp_path / "none.json")
+
+
+def test_another_schema_version_is_refused(tmp_path: Path) -> None:
+    """A record of a future schema is not guessed at, even with a valid checksum."""
+    path = record.write(builders.run(), tmp_path)
+    content = json.loads(path.read_text(encoding="utf-8"))["run"]
+    content["schema_version"] = 2
+    path.write_text(json.dumps({"sha256": record.sha256_of(content), "run": content}), encoding="utf-8")
+    with pytest.raises(BaselineError, match="schema_version"):
+        record.read(path)
+
+
+def test_the_name_carries_the_time(tmp_path: Path) -> None:
+    """Records sort by name as they do by time."""
+    run = builders.run()
+    later = run.model_copy(update={"timestamp": run.timestamp + datetime.timedelta(seconds=1)})
+    paths = [record.write(later, tmp_path), record.write(run, tmp_path)]
+    assert sorted(paths) == paths[::-1]
+    assert paths[1].name.startswith("run-20260501T123015.123456Z-")
+
+
+def test_only_the_newest_records_are_kept(tmp_path: Path) -> None:
+    """The oldest go first; files that are no records stay."""
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    run = builders.run(builders.processes(blocks=1, calls=2))
+    written = [
+        record.write(
+            run.model_copy(update={"timestamp": run.timestamp + datetime.timedelta(days=day)}), tmp_path, 2
+        )
+        for day in range(4)
+    ]
+    assert sorted(tmp_path.glob("run-*.json")) == written[2:]
+    assert (tmp_path / "notes.txt").exists()
+    with pytest.raises(UsageError, match="keep=0"):
+        record.write(run, tmp_path, 0)
+
+
+def test_two_writers_at_the_same_moment_lose_nothing(tmp_path: Path) -> None:
+    """Equal time stamps give different names, so nothing is overwritten."""
+    run = builders.run(builders.processes(blocks=1, calls=2))
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(lambda _: record.write(run, tmp_path), range(24)))
+    assert len(set(paths)) == 24
+    assert all(record.read(path) == run for path in paths)
+
+
+def test_a_crash_before_the_replace_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the rename fails, the old content stands and no temporary file is left behind."""
+    path = tmp_path / "file.json"
+    storage.write_atomically(path, "old")
+
+    def crash(self: Path, target: Path) -> Path:
+        assert self.read_text(encoding="utf-8") == "new", "the new content must be complete before the rename"
+        assert target.read_text(encoding="utf-8") == "old"
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", crash)
+    with pytest.raises(OutputError, match="No space left"):
+        storage.write_atomically(path, "new")
+    assert path.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_unwritable_folder_is_a_named_error(tmp_path: Path) -> None:
+    """A file where the folder should be gives one error that names the path."""
+    (tmp_path / "records").write_text("a file", encoding="utf-8")
+    with pytest.raises(OutputError, match="records"):
+        record.write(builders.run(), tmp_path / "records")
+
+
+@pytest.mark.parametrize("field", ["seconds", "audio_seconds", "host_mb"])
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf"), None, "1"])
+def test_a_placeholder_is_no_call(field: str, value: object) -> None:
+    """Zero, negative, missing and infinite figures cannot be recorded."""
+    content = builders.call(0.2).model_dump()
+    with pytest.raises(ValidationError):
+        Call(**{**content, field: value})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"timestamp": datetime.datetime(2026, 1, 1)}, "UTC"),
+        ({"base": None}, "no such side"),
+        ({"candidate": builders.side(builders.WORKLOADS[:1])}, "ran other workloads"),
+        ({"found": builders.processes(blocks=2)[1:]}, "neither ABBA nor BAAB"),
+        ({"found": ()}, "at least 1 item"),
+    ],
+    ids=["local time", "arm without side", "other workloads", "incomplete block", "no process"],
+)
+def test_an_incoherent_run_is_refused(changes: dict[str, Any], message: str) -> None:
+    """A run must be in UTC, of whole blocks, and of the workloads that its sides name."""
+    found = changes.pop("found", None)
+    with pytest.raises(ValidationError, match=message):
+        builders.run(found, **{"base": builders.side(), **changes})
+
+
+def test_series_come_in_running_order() -> None:
+    """Series of one arm are sorted by block and position, however the processes were stored."""
+    found = builders.processes(blocks=3)
+    run = builders.run(found[::-1])
+    order = [(process.block, process.position) for process, _ in run.series("candidate", "short")]
+    assert order == sorted(order)
+    assert len(order) == 6

@@ -1,0 +1,173 @@
+"""Reports: every row explains itself in table, Markdown, JUnit XML and plot; odd text breaks none."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from rich.console import Console, RenderableType
+
+from engine.errors import OutputError, UsageError
+from engine.gate import report
+from engine.gate.record import Judgement, Run
+from engine.gate.recording import Change
+from engine.gate.verdict import judge
+from tests.unit.gate import builders
+from tests.unit.gate.test_baseline import entry
+
+
+def judged(run: Run | None = None, **changes: Any) -> Run:
+    """A run with its verdict."""
+    run = builders.run() if run is None else run
+    return run.model_copy(update={"verdict": judge(run, builders.selection(changes.get("baseline")))})
+
+
+def shown(renderable: RenderableType, width: int = 100, *, colour: bool = False) -> str:
+    """What a terminal of this width would show."""
+    file = io.StringIO()
+    console = Console(
+        file=file, width=width, force_terminal=colour, color_system="standard" if colour else None
+    )
+    console.print(renderable)
+    return file.getvalue()
+
+
+FAILED = judged(builders.run(builders.processes(1.3, growth=1.0)))
+NOISY = builders.run(builders.processes(1.03, noise=0.06))
+
+
+def test_the_table_fits_100_columns_and_has_a_row_for_each_workload() -> None:
+    """Every heading and workload is there in full, and no line is wider."""
+    text = shown(report.table(judged()))
+    assert max(len(line) for line in text.splitlines()) <= 100
+    for word in (*report.HEADINGS, "short", "medium", "SAME", "PASS (exit 0)", "untrained", builders.KEY):
+        assert word in text
+    assert "…" not in text
+
+
+def test_every_row_has_a_sentence() -> None:
+    """Below the table each workload says why its verdict is what it is."""
+    lines = shown(report.table(FAILED), 1000).splitlines()
+    for name in ("short", "medium"):
+        assert any(line.startswith(f"{name}, centre: SLOWER: ") for line in lines)
+        assert any(line.startswith(f"{name}, memory: OVER LIMIT: ") for line in lines)
+    assert "REGRESSION (exit 1)" in lines
+
+
+def test_undecided_is_explained() -> None:
+    """Who reads UNDECIDED for the first time is told what it means, and only then."""
+    assert "neither" in shown(report.table(judged(NOISY)), 1000)
+    assert "neither" not in shown(report.table(judged()), 1000)
+
+
+def test_what_is_said_aloud_is_in_every_report() -> None:
+    """Notes, such as which baseline was used, are never left out."""
+    assert "said aloud" in shown(report.table(judged()), 1000)
+    assert "said aloud" in report.markdown(judged())
+
+
+def test_a_forced_run_says_so_in_its_title() -> None:
+    """A forced verdict cannot be mistaken for an ordinary one."""
+    forced = judged(builders.run(preflight=builders.UNFIT, forced=True))
+    assert (
+        "FORCED" in shown(report.table(forced)).splitlines()[0] + shown(report.table(forced)).splitlines()[1]
+    )
+    assert "FORCED" in report.markdown(forced)
+
+
+@pytest.mark.parametrize(
+    ("rtf", "colour"), [(0.2, "32"), (0.32, "33"), (0.5, "31")], ids=["good", "warning", "critical"]
+)
+def test_bands_colour_the_mean_and_decide_nothing(rtf: float, colour: str) -> None:
+    """Green below 0.30, yellow below 0.35, red above; the exit code stays 0 without product limits."""
+    run = judged(builders.run(builders.processes(rtf=rtf)))
+    assert run.verdict is not None
+    mean = re.escape(f"{run.verdict.rows[0].mean_rtf:.3f}")
+    assert re.search(rf"\x1b\[{colour}m *{mean}", shown(report.table(run), colour=True))
+    assert run.verdict.code == 0
+
+
+def test_markdown_is_one_table_with_a_cell_for_each_heading() -> None:
+    """Rows have as many cells as the heading, also when the text holds a bar."""
+    run = judged(builders.run(candidate=builders.side(revision="a|b*c")))
+    lines = [line for line in report.markdown(run).splitlines() if line.startswith("|")]
+    assert len(lines) == 4
+    assert {line.replace(r"\|", "").count("|") for line in lines} == {len(report.HEADINGS) + 1}
+    assert r"a\|b\*c" in report.markdown(run)
+
+
+def test_junit_counts_failures_and_errors() -> None:
+    """A regression is a failure, an undecided result without a pass an error, the rest passes."""
+    suite = ElementTree.fromstring(report.junit(FAILED))
+    assert int(suite.attrib["tests"]) == len(suite.findall("testcase"))
+    assert int(suite.attrib["failures"]) == len(suite.findall("testcase/failure")) > 0
+    unfit = ElementTree.fromstring(report.junit(judged(builders.run(preflight=builders.UNFIT))))
+    assert int(unfit.attrib["errors"]) == len(unfit.findall("testcase/error")) > 0
+    assert unfit.attrib["failures"] == "0"
+    healthy = ElementTree.fromstring(report.junit(judged()))
+    assert (healthy.attrib["failures"], healthy.attrib["errors"]) == ("0", "0")
+
+
+def test_an_undecided_result_that_passes_is_no_error_in_junit() -> None:
+    """It exits 0, so the case passes, with its sentence as output."""
+    suite = ElementTree.fromstring(report.junit(judged(NOISY)))
+    case = next(case for case in suite.iter("testcase") if case.attrib["name"] == "centre")
+    assert [child.tag for child in case] == ["system-out"]
+    assert (case[0].text or "").startswith("UNDECIDED")
+
+
+@settings(max_examples=40)
+@given(st.text(max_size=40))
+def test_any_text_can_be_reported(text: str) -> None:
+    """Markup, control characters and surrogates in a sentence break no report."""
+    run = judged(builders.run(builders.processes(blocks=2, calls=3)))
+    assert run.verdict is not None
+    odd = Judgement(question="odd", outcome="ODD", code=1, sentence=text)
+    run = run.model_copy(
+        update={"verdict": run.verdict.model_copy(update={"trust": (odd,), "notes": (text,)})}
+    )
+    assert "ODD" in shown(report.table(run))
+    assert "ODD" in report.markdown(run)
+    case = list(ElementTree.fromstring(report.junit(run)))[-1]
+    assert (case[0].text or "").startswith("ODD: ")
+
+
+@pytest.mark.parametrize("render", [report.table, report.markdown, report.junit])
+def test_a_run_that_was_not_judged_has_no_report(render: Any) -> None:
+    """There is no verdict to show, and the error says what to do."""
+    with pytest.raises(UsageError, match="Judge it first"):
+        render(builders.run())
+
+
+@pytest.mark.parametrize("entries", [(), (entry(),)], ids=["no samples", "recorded samples"])
+def test_the_plot_is_a_picture(tmp_path: Path, entries: Any) -> None:
+    """Both arms, recorded samples and the limit are drawn, and the PNG can be opened."""
+    path = tmp_path / "plots" / "run.png"
+    report.plot(judged(), path, builders.baseline(entries=entries))
+    with Image.open(path) as image:
+        image.load()
+        assert image.format == "PNG"
+        assert len(image.convert("L").getcolors() or ()) > 10
+
+
+def test_a_plot_that_cannot_be_written_is_a_named_error(tmp_path: Path) -> None:
+    """The error names the path."""
+    (tmp_path / "plots").write_text("a file", encoding="utf-8")
+    with pytest.raises(OutputError, match="plots"):
+        report.plot(judged(), tmp_path / "plots" / "run.png")
+
+
+def test_recorded_changes_are_shown_in_percent() -> None:
+    """A new entry is called new; a replaced one shows both figures."""
+    text = shown(
+        report.changes_table([Change("short", "nfe=7", None, 0.2), Change("medium", "nfe=7", 0.2, 0.25)])
+    )
+    assert "new" in text
+    assert "+25.0 %" in text

@@ -1,0 +1,216 @@
+"""A run around its measurement: what is asked, what is compared, which limits hold, what is recorded."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import cli
+from engine.errors import BaselineError, EngineError, UsageError
+from engine.gate import record, recording, revision, run
+from engine.gate.baseline import Selection
+from engine.gate.instrument import Material
+from engine.gate.sequential import Plan
+from tests.unit.gate import builders
+from tests.unit.gate.simulated import assembled, measured, settings
+from tests.unit.gate.test_revision import git
+
+MATERIAL = Material("made-up", "made-up", Path("clip.wav"), "Words.")
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ({"against": "HEAD", "against_options": "reference"}, "--against"),
+        ({"blocks": 0}, "--runs 0"),
+        ({"budget_minutes": 0.0}, "--budget"),
+        ({"threshold": -0.1}, "--threshold"),
+        ({"threshold": 20.0}, "--threshold 20"),
+        ({"keep": 0}, "--keep"),
+        ({"options": "warp=9"}, "warp=9"),
+        ({"against_options": "nfe=0"}, "nfe=0"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_at_once(asked: dict[str, Any], named: str) -> None:
+    """Before any process starts, in one sentence that names it."""
+    with pytest.raises(EngineError, match=named):
+        run.Request(**asked)
+
+
+def test_quick_is_three_blocks_of_the_shortest_workload_and_the_default_is_all_of_them() -> None:
+    """The family of verdicts holds the workloads and the tails."""
+    quick, full = run.Request(quick=True).settings(), run.Request().settings()
+    assert (quick.plan.blocks_max, quick.workloads, quick.plan.family) == (3, ("short",), 2)
+    assert (full.plan.blocks_max, full.plan.family, full.calls) == (10, 4, None)
+    assert run.Request(blocks=2, seed=7).settings().seed == 7
+
+
+def test_by_default_the_preset_of_the_device_is_held_against_the_reference() -> None:
+    """Two toggle sets of the same checkout."""
+    with run.targets(run.Request(), MATERIAL) as arms:
+        assert arms["base"].options == "reference"
+        assert arms["candidate"].options in run.DEFAULTS.values()
+        assert arms["base"].root == arms["candidate"].root
+
+
+def test_against_a_revision_both_arms_have_the_same_toggles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base is a checkout of the revision."""
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "first")
+    monkeypatch.setattr(revision, "checkout", lambda: tmp_path)
+    with run.targets(run.Request(against="HEAD", options="nfe=7"), MATERIAL) as arms:
+        assert arms["base"].root != arms["candidate"].root == tmp_path
+        assert arms["base"].options == arms["candidate"].options == "nfe=7"
+        assert arms["base"].revision == arms["candidate"].revision
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout with a committed baseline for the test machine and a portable one."""
+    folder = tmp_path / "baselines"
+    folder.mkdir()
+    (folder / f"{builders.KEY}.json").write_text(recording.dump(builders.baseline()))
+    (folder / "portable.json").write_text(recording.dump(builders.portable()))
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "first")
+    monkeypatch.setattr(revision, "checkout", lambda: tmp_path)
+    return tmp_path
+
+
+def looser(folder: Path, name: str, found: Any) -> list[str]:
+    """What is looser than at HEAD when this baseline is selected."""
+    return run.looser_limits(
+        Selection(found, folder / "baselines" / f"{name}.json", ""), builders.KEY, "HEAD"
+    )
+
+
+def test_limits_are_held_against_those_of_the_base_revision(repository: Path) -> None:
+    """Unchanged, tightened and loosened."""
+    own = builders.baseline()
+    assert own.product is not None
+    changed = [
+        own.model_copy(update={"product": own.product.model_copy(update={"mean_rtf": builders.limit(upper)})})
+        for upper in (0.36, 0.3, 0.5)
+    ]
+    found = [looser(repository, builders.KEY, one) for one in changed]
+    assert found[:2] == [[], []]
+    assert "0.36 to 0.5" in found[2][0]
+
+
+def test_a_baseline_that_was_removed_is_a_loosened_one(repository: Path) -> None:
+    """The portable one has no product limits."""
+    (repository / "baselines" / f"{builders.KEY}.json").unlink()
+    assert "was removed" in looser(repository, "portable", builders.portable())[0]
+
+
+def test_a_file_of_the_callers_own_replaces_nothing(
+    repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """`--baseline` outside the checkout has no older version."""
+    elsewhere = Selection(builders.portable(), tmp_path_factory.mktemp("own") / "mine.json", "")
+    assert run.looser_limits(elsewhere, builders.KEY, "HEAD") == []
+
+
+def test_an_unreadable_baseline_of_the_base_revision_is_an_error(repository: Path) -> None:
+    """It cannot be said whether limits were loosened."""
+    (repository / "baselines" / "portable.json").write_text("{}")
+    (repository / "baselines" / f"{builders.KEY}.json").unlink()
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "broken")
+    with pytest.raises(BaselineError, match=r"portable\.json at HEAD"):
+        looser(repository, "portable", builders.portable())
+
+
+def test_the_record_holds_the_verdict_and_what_people_should_know(tmp_path: Path) -> None:
+    """Written whatever the outcome, and read back as it was."""
+    found = assembled(measured(), tmp_path)
+    clip = tmp_path / "clip.wav"
+    scene = run.Scene(
+        builders.MACHINE, builders.FIT, builders.selection(), Material("made-up", "made-up", clip, "Words.")
+    )
+    request = run.Request(records=tmp_path / "records")
+    outcome = run.finish(request, found, scene, ("a note of the measurement",))
+    assert record.read(outcome.path) == outcome.run
+    assert outcome.run.verdict is not None
+    assert "a note of the measurement" in outcome.run.verdict.notes
+    assert outcome.run.verdict.code == 0
+
+
+def test_force_is_recorded_only_where_it_was_needed(tmp_path: Path) -> None:
+    """On a fit machine it changes nothing."""
+    found = measured()
+    for fitness, forced in ((builders.FIT, False), (builders.UNFIT, True)):
+        made = assembled(found, tmp_path, fitness=fitness)
+        scene = run.Scene(
+            builders.MACHINE,
+            fitness,
+            builders.selection(),
+            Material("made-up", "made-up", tmp_path / "clip.wav", "Words."),
+        )
+        arms = dict.fromkeys(("base", "candidate"), dataclasses.replace(TARGET))
+        again = run.assemble(run.Request(force=True), made.plan, scene, arms, found)
+        assert again.forced is forced
+
+
+TARGET = run.Target(Path(), "0123456789ab", False, "reference")
+
+
+def test_a_plan_that_could_never_decide_is_told_before_it_starts() -> None:
+    """One block sees nothing but gross changes."""
+    assert "hardly decide" in run.reach(Plan(blocks_max=1, family=4))[0]
+    assert run.reach(settings().plan) == []
+
+
+@pytest.mark.parametrize("code", [0, 1, 3])
+def test_the_command_exits_with_the_verdict_and_writes_what_was_asked(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Table, Markdown and JUnit; the exit code is the verdict's."""
+    judged = builders.run()
+    from engine.gate import verdict
+
+    said = verdict.judge(judged, builders.selection()).model_copy(update={"code": code})
+    judged = judged.model_copy(update={"verdict": said})
+    asked: list[run.Request] = []
+
+    def gate(request: run.Request, report: run.Report) -> run.Outcome:
+        asked.append(request)
+        return run.Outcome(judged, tmp_path / "record.json", builders.selection())
+
+    monkeypatch.setattr(run, "gate", gate)
+    pages = [tmp_path / "page.md", tmp_path / "page.xml"]
+    arguments = ["gate", "--quick", "--runs", "2", "--markdown", str(pages[0]), "--junit", str(pages[1])]
+    monkeypatch.setattr("sys.argv", ["ishowtts", *arguments])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == code
+    assert (asked[0].quick, asked[0].blocks) == (True, 2)
+    assert all(page.is_file() for page in pages)
+    assert "record.json" in capsys.readouterr().out
+
+
+def test_an_error_is_one_sentence_and_exit_two(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No traceback."""
+    monkeypatch.setattr(
+        "sys.argv", ["ishowtts", "gate", "--against", "HEAD", "--against-options", "reference"]
+    )
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 2
+    assert "one question at a time" in capsys.readouterr().err
+
+
+def test_a_missing_baseline_is_an_error_before_anything_is_measured(tmp_path: Path) -> None:
+    """The gate fails closed."""
+    with pytest.raises(BaselineError, match=r"gone\.json"):
+        run.gate(run.Request(baseline=tmp_path / "gone.json"), lambda said: None)
+    with pytest.raises(UsageError):
+        record.write(builders.run(), tmp_path, keep=0)
