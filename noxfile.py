@@ -223,9 +223,16 @@ def calibrate(session: nox.Session) -> None:
 
 @nox.session(name="train-voice", venv_backend="none", default=False)
 def train_voice(session: nox.Session) -> None:
-    """Train the voice in the box again: data, training, evaluation, export. Hours on a CPU."""
+    """Train the voice in the box again: data, training, export, evaluation. Hours on a CPU; needs `flite`."""
     prepare(session)
-    run(session, "engine.voices.recipe", *session.posargs)
+    run(session, "engine.voices.recipe", *(session.posargs or ["all", "--work", "build/voice"]))
+
+
+@nox.session(venv_backend="none", default=False)
+def pictures(session: nox.Session) -> None:
+    """Render what the README plays and shows."""
+    prepare(session)
+    session.run(str(PYTHON), "notebooks/pictures.py")
 
 
 @nox.session(venv_backend="none", default=False)

@@ -1,1 +1,1 @@
-"""The gate: measures the engine, holds it to committed baselines, gives one verdict. The engine never imports it."""
+"""The gate: measures the engine, holds it to baselines, gives one verdict. The engine never imports it."""

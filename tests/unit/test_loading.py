@@ -30,7 +30,6 @@ def test_an_unknown_checkpoint_is_refused() -> None:
         load("gone", device="cpu")
 
 
-
 def test_loading_twice_gives_two_engines(tiny: Callable[..., Engine]) -> None:
     """Closing one leaves the other."""
     one, other = tiny(), tiny()

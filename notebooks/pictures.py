@@ -1,0 +1,35 @@
+"""Render what the README plays and shows: `nox -s pictures`. Same weights and seed, same files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+
+import engine
+
+TEXT = "Thanks for watching, see you next time."
+FOLDER = Path(__file__).parent / "pictures"
+
+
+def main() -> None:
+    """Speak one sentence with the embedded default; write the wave and a picture of wave and mel."""
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    with engine.load(options=engine.Options(nfe=16)) as tts:
+        audio = tts.synthesize(TEXT, seed=7)
+    audio.save(FOLDER / "voice.wav")
+    figure, (wave, mel) = plt.subplots(2, 1, figsize=(9, 4.2), sharex=True, layout="constrained")
+    wave.plot(np.arange(len(audio.samples)) / audio.sample_rate, audio.samples, linewidth=0.4)
+    wave.set(ylabel="amplitude", title=f"“{TEXT}”")
+    extent = (0, audio.seconds, 0, audio.mel.shape[1])
+    image = mel.imshow(audio.mel.T, origin="lower", aspect="auto", extent=extent)
+    mel.set(xlabel="time (s)", ylabel="mel band")
+    figure.colorbar(image, ax=mel, label="log magnitude")
+    figure.savefig(FOLDER / "voice.png", dpi=110, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    main()
