@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +48,9 @@ class Durations:
     def phones(self, tokens: list[str]) -> str:
         """The phones that `tokens` (upstream's `convert_char_to_pinyin` of English) are spoken with."""
         said = EDGE
-        for piece in _PIECES.findall("".join(tokens).lower()):
+        letters = unicodedata.normalize("NFKD", "".join(tokens).lower())
+        plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
+        for piece in _PIECES.findall(plain):
             if piece[0] in _PAUSES:
                 said += PAUSE if said[-1] not in (PAUSE, EDGE) else ""
             else:

@@ -107,6 +107,12 @@ class TestTail:
         with pytest.raises(UsageError):
             tail_level(calls)
 
+    def test_says_that_workloads_are_missing(self):
+        """The error names the cure."""
+        with pytest.raises(UsageError) as caught:
+            tail_level([])
+        assert str(caught.value) == "no workloads: expected at least one. Pass the calls of each workload."
+
 
 class TestMemory:
     @given(st.lists(st.floats(1, 1000), min_size=2, max_size=12))

@@ -62,6 +62,20 @@ def test_impossible_plans_are_refused(values):
         Plan(**values)
 
 
+def test_refusals_name_the_plan_and_the_cure():
+    """Each error shows the whole plan, what would be right, and what to do."""
+    with pytest.raises(UsageError) as caught:
+        Plan(0)
+    assert str(caught.value).startswith("Plan(blocks_max=0, family=1,")
+    assert str(caught.value).endswith(": expected at least one block and one verdict. Raise the number.")
+    with pytest.raises(UsageError) as caught:
+        Plan(alpha=2)
+    assert str(caught.value).startswith("Plan(blocks_max=10, family=1, alpha=2,")
+    assert str(caught.value).endswith(
+        ": expected error rates from 0 to 1, a positive margin and swing. Correct it."
+    )
+
+
 @pytest.mark.parametrize("blocks", [1, 2, 7, 10])
 def test_orders_are_balanced_and_random(blocks):
     """Of every two blocks one is ABBA, and either may come first."""

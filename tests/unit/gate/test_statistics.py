@@ -92,6 +92,12 @@ class TestCv:
         with pytest.raises(UsageError, match="at least"):
             cv(samples)
 
+    def test_says_what_is_missing(self):
+        """The error names what was given, what is needed, and the cure."""
+        with pytest.raises(UsageError) as caught:
+            cv([1.0])
+        assert str(caught.value) == "1 sample(s): expected at least two to have a spread. Measure more."
+
 
 class TestIntervals:
     @pytest.mark.parametrize("seed", range(8))
@@ -120,6 +126,25 @@ class TestIntervals:
         expected = test.confidence_interval(1 - 0.01 / 4 * PLAN.share(10))
         assert math.log(decision.interval_99.low) == pytest.approx(expected.low, abs=1e-12)
         assert math.log(decision.interval_99.high) == pytest.approx(expected.high, abs=1e-12)
+
+    @pytest.mark.parametrize(("scale", "alone"), [(0.99, False), (1.01, True)])
+    @pytest.mark.parametrize("blocks", [4, 10])
+    def test_turn_to_the_log_ratios_alone_at_five_percent_of_f(self, blocks, scale, alone):
+        """Just below the F-test's critical ratio of variances both count, just above only the blocks."""
+        base_first = np.arange(blocks) % 2 == 0
+        shape = np.where(np.arange(blocks) % 4 < 2, 1.0, -1.0)
+        ratios = 0.02 + shape * 0.01 / shape.std(ddof=1)
+        critical = stats.f.isf(0.05, blocks - 1, 2 * blocks)
+        twin = 0.01 / math.sqrt(scale * critical)
+        halves = np.where(base_first[:, None], [0, 1, 1, 0], [1, 0, 0, 1]) * ratios[:, None]
+        times = np.exp(halves + twin * np.array([1, 1, -1, -1]) / math.sqrt(2))
+        squares = (blocks - 1) * 0.01**2 + (0 if alone else 2 * blocks * twin**2)
+        freedom = blocks - 1 if alone else 3 * blocks - 1
+        error = math.sqrt(squares / freedom / blocks)
+        decision = decide(times, base_first, Plan(blocks, swing=9.0))
+        spent = Plan(blocks).share(blocks)
+        half = stats.t.isf(0.05 * spent, freedom) * error
+        assert math.log(decision.upper_95) == pytest.approx(ratios.mean() + half, rel=1e-9)
 
     def test_upper_bound_is_rarely_below_the_truth(self):
         """At most one run in twenty claims an upper bound below the true ratio."""
@@ -284,6 +309,20 @@ class TestVerdict:
         with pytest.raises(UsageError, match="expected"):
             decide(times, base_first, PLAN)
 
+    def test_says_which_shapes_do_not_fit(self):
+        """The error names both shapes, the shapes that fit, and the cure."""
+        with pytest.raises(UsageError) as caught:
+            decide(np.ones((11, 4)), [True] * 11, PLAN)
+        assert str(caught.value) == (
+            "times (11, 4), base_first (11,): expected [n, 4] and [n] with n <= 10. Pass whole blocks."
+        )
+
+    def test_orders_may_be_a_plain_list(self):
+        """Booleans from JSON, or zeros and ones, are as good as an array."""
+        times, base_first = measured(3, 0.2)
+        assert decide(times, [int(first) for first in base_first], PLAN) == decide(times, base_first, PLAN)
+        assert decide(times.tolist(), base_first.tolist(), PLAN) == decide(times, base_first, PLAN)
+
     def test_the_budget_itself_may_be_used_up(self):
         """As many blocks as planned are not too many."""
         assert decide(*measured(1, blocks=10), PLAN).blocks == 10
@@ -311,7 +350,7 @@ class TestControl:
         swing = decide(times, base_first, PLAN).control.swing
         assert swing == pytest.approx(means.max() / means.min() - 1)
 
-    @pytest.mark.parametrize("change", [0.0, 0.2, -0.2])
+    @pytest.mark.parametrize("change", [0.0, 0.2, -0.2, 1.0, -0.5])
     def test_throttling_half_way_decides_nothing(self, change):
         """From the middle on everything is 28 % slower: UNDECIDED, exit 3, and the sentence says why."""
         times, base_first = measured(4, change, noise=0.01)
@@ -442,6 +481,13 @@ class TestReason:
         )
         assert decision.reason.startswith("UNDECIDED: ")
 
+    def test_advice_is_always_more_than_what_was_spent(self):
+        """One more block is the least, whether or not fewer would do under a fresh plan."""
+        advice = {
+            decide(*measured(seed, 0.1, noise=0.03, blocks=4), PLAN).blocks_needed for seed in range(20)
+        }
+        assert min(needed for needed in advice if needed) == 5
+
     def test_says_when_no_time_would_do(self):
         """At the border of the margin nothing decides, and the sentence admits it."""
         base_first = np.arange(10) % 2 == 0
@@ -542,6 +588,14 @@ class TestLimit:
         """Nothing measured, or nothing to hold it against, is an error."""
         with pytest.raises(UsageError, match="finite numbers"):
             limit_check(values, limit)
+
+    def test_says_what_it_was_given(self):
+        """The error shows the first values and the limit, and the cure."""
+        with pytest.raises(UsageError) as caught:
+            limit_check([1.0, 2.0, 3.0, 4.0, math.nan], 0.5)
+        assert str(caught.value) == (
+            "values [1. 2. 3. 4.], limit 0.5: expected finite numbers, at least one. Measure again."
+        )
 
 
 def test_tail_plan_keeps_everything_but_the_margin():

@@ -1,0 +1,217 @@
+"""Judges a trained voice on the held-out sentences: words, speaker, naturalness."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine import durations, upstream
+from engine.voices.recipe.sentences import VOICES
+
+log = logging.getLogger(__name__)
+RATE = 24_000
+HOP = 256
+SYSTEMS = {"source": 0, "copy": 0, "NFE 16": 16, "NFE 7": 7}
+GUIDANCE = 2.0
+SWAY = -1.0
+
+
+class Speaker:
+    """An exported voice opened by upstream's own classes; `say` is upstream's own sampling."""
+
+    def __init__(self, folder: Path) -> None:
+        import soundfile
+        import yaml
+        from safetensors.torch import load_file
+
+        model = yaml.safe_load((folder / "config.yaml").read_text())["model"]
+        self.cfm = upstream.build_model(model["arch"], "DiT", upstream.shipped("infer/examples/vocab.txt"))
+        weights = load_file(folder / "model.safetensors")
+        self.cfm.load_state_dict({name.removeprefix("ema_model."): value for name, value in weights.items()})
+        self.vocos = open_vocos(folder / "vocos")
+        self.durations = durations.load(folder / "durations.json")
+        manifest = json.loads((folder / "voice.json").read_text())
+        self.references = {
+            voice: (soundfile.read(folder / entry["file"], dtype="float32")[0], entry["text"])
+            for voice, entry in manifest["references"].items()
+        }
+        self.cfm.eval()
+
+    def say(self, text: str, voice: str, steps: int, seed: int) -> np.ndarray:
+        """Samples float32 [n] of `text` in the voice of its reference clip."""
+        import torch
+
+        clip, transcript = self.references[voice]
+        frames = len(clip) // HOP
+        tokens = self.durations.spread(upstream.tokenize(transcript + " "), frames, upstream.tokenize(text))
+        mel, _ = self.cfm.sample(
+            torch.from_numpy(clip)[None], [tokens], len(tokens) + 1, steps=steps, cfg_strength=GUIDANCE,
+            sway_sampling_coef=SWAY, seed=seed,
+        )  # fmt: skip
+        return self.decode(mel[:, frames:].transpose(1, 2))
+
+    def decode(self, mel: Any) -> np.ndarray:
+        """Samples of a log mel [1, 100, n]."""
+        return np.asarray(self.vocos.decode(mel)[0].clamp(-1, 1))
+
+    def copy(self, samples: np.ndarray) -> np.ndarray:
+        """Samples through mel and vocoder: what the vocoder alone costs."""
+        import torch
+
+        return self.decode(self.cfm.mel_spec(torch.from_numpy(samples)[None]))
+
+
+def open_vocos(folder: Path) -> Any:
+    """The vocoder as upstream's `load_vocoder(is_local=True)` opens it."""
+    import torch
+
+    vocos = upstream.build_vocoder(folder / "config.yaml")
+    vocos.load_state_dict(torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True))
+    return vocos.eval()
+
+
+def evaluate(
+    work: Path, folder: Path, systems: list[str] | None = None, limit: int = 100, workers: int = 4
+) -> Path:
+    """Score `systems` of the voice in `folder` on `work`/heldout; returns `folder`/scores.json."""
+    clips = json.loads((work / "heldout" / "index.json").read_text())
+    clips = clips[:: max(len(clips) // limit, 1)][:limit]
+    path = folder / "scores.json"
+    scores = json.loads(path.read_text()) if path.is_file() else {}
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+        for system in systems or list(SYSTEMS):
+            job = partial(judge_share, work, folder, system)
+            rows = [
+                row
+                for rows in pool.map(job, [clips[share::workers] for share in range(workers)])
+                for row in rows
+            ]
+            (work / f"judged-{system.replace(' ', '')}.json").write_text(json.dumps(rows, indent=1))
+            scores[system] = summary(rows) | {"source": summary(same_clips(work, rows))}
+            log.info("%s: %s", system, scores[system])
+            path.write_text(json.dumps(scores, indent=1) + "\n")
+    return path
+
+
+def same_clips(work: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the judges said about the source speech of the clips in `rows`."""
+    names = {row["file"] for row in rows}
+    judged: list[dict[str, Any]] = json.loads((work / "judged-source.json").read_text())
+    return [row for row in judged if row["file"] in names]
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def judge_share(work: Path, folder: Path, system: str, clips: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Make and judge some of the clips in this process."""
+    import soundfile
+
+    speaker = Speaker(folder)
+    hear, who, natural = recogniser(), speaker_judge(speaker.references), naturalness()
+    out = work / "spoken" / system.replace(" ", "")
+    out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for clip in clips:
+        samples, _ = soundfile.read(work / "heldout" / clip["file"], dtype="float32")
+        if system == "copy":
+            samples = speaker.copy(samples)
+        elif SYSTEMS[system]:
+            samples = speaker.say(clip["text"], clip["voice"], SYSTEMS[system], seed=int(clip["file"][:3]))
+        soundfile.write(out / clip["file"], samples, RATE, subtype="PCM_16")
+        low = resample(samples)
+        row = {"file": clip["file"], "voice": clip["voice"], "text": plain(clip["text"]), "heard": hear(low)}
+        rows.append(row | {"nearest": who(low), "mos": natural(low)})
+    return rows
+
+
+def resample(samples: np.ndarray) -> np.ndarray:
+    """24 kHz to the judges' 16 kHz."""
+    import soxr
+
+    return np.asarray(soxr.resample(samples, RATE, 16_000), np.float32)
+
+
+def plain(text: str) -> str:
+    """Lower case, letters and apostrophes only: what word error rates are counted on."""
+    return " ".join(re.findall(r"[a-z']+", text.lower().replace("gg", "g g")))
+
+
+def recogniser() -> Callable[[np.ndarray], str]:
+    """pocketsphinx with its English model: 16 kHz samples -> words."""
+    from pocketsphinx import Decoder
+
+    decoder = Decoder(samprate=16_000, loglevel="FATAL")
+
+    def hear(samples: np.ndarray) -> str:
+        pad = np.zeros(4_800, np.float32)
+        decoder.start_utt()
+        decoder.process_raw(
+            (np.concatenate([pad, samples, pad]) * 32_767).astype(np.int16).tobytes(), full_utt=True
+        )
+        decoder.end_utt()
+        best = decoder.hyp()
+        return re.sub(r"\(\d+\)", "", best.hypstr) if best else ""
+
+    return hear
+
+
+def speaker_judge(references: dict[str, tuple[np.ndarray, str]]) -> Callable[[np.ndarray], str]:
+    """resemblyzer: 16 kHz samples -> the name of the reference clip that sounds most alike."""
+    from resemblyzer import VoiceEncoder, preprocess_wav
+
+    encoder = VoiceEncoder("cpu", verbose=False)
+    known = {
+        voice: encoder.embed_utterance(preprocess_wav(resample(clip), 16_000))
+        for voice, (clip, _) in references.items()
+    }
+
+    def nearest(samples: np.ndarray) -> str:
+        heard = preprocess_wav(samples, 16_000)
+        print_ = encoder.embed_utterance(heard if len(heard) else samples)
+        return max(known, key=lambda voice: float(known[voice] @ print_))
+
+    return nearest
+
+
+def naturalness() -> Callable[[np.ndarray], float]:
+    """DNSMOS (arXiv:2010.15258): 16 kHz samples -> overall quality, 1 to 5."""
+    from speechmos import dnsmos
+
+    def overall(samples: np.ndarray) -> float:
+        return float(dnsmos.run(np.clip(samples, -1, 1), sr=16_000)["ovrl_mos"])
+
+    return overall
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, float | int]:
+    """Corpus error rates, share of right speakers, mean DNSMOS."""
+    import jiwer
+
+    texts, heard = [row["text"] for row in rows], [row["heard"] for row in rows]
+    right = sum(row["nearest"] == row["voice"] for row in rows)
+    return {
+        "clips": len(rows),
+        "wer": round(jiwer.wer(texts, heard), 3),
+        "cer": round(jiwer.cer(texts, heard), 3),
+        "speaker": round(right / len(rows), 3),
+        "dnsmos": round(float(np.mean([row["mos"] for row in rows])), 2),
+    }
+
+
+def by_voice(rows: list[dict[str, Any]]) -> dict[str, dict[str, float | int]]:
+    """`summary` for each voice."""
+    return {voice: summary([row for row in rows if row["voice"] == voice]) for voice in VOICES}

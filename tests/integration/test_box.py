@@ -1,0 +1,117 @@
+"""The voice in the box, spoken by the engine: the words are heard, and the arithmetic is upstream's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import engine
+from engine import Engine, Options, checkpoint, upstream
+from engine.checkpoint import VOICES
+from engine.errors import CheckpointError, OptionsError, ReferenceClipError, TextError
+from engine.loading import load
+from engine.reference import Voice
+
+WORDS = "Thanks for watching, see you next time."
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[Engine]:
+    """The embedded default on the CPU, at a step count for which upstream has a pruned grid."""
+    with load(options=Options(nfe=7, schedule="epss"), device="cpu") as tts:
+        yield tts
+
+
+def heard(samples: np.ndarray, rate: int) -> list[str]:
+    """The words that pocketsphinx's own English model hears."""
+    pocketsphinx = pytest.importorskip("pocketsphinx", reason="needs the [quality] extra")
+    import soxr
+
+    decoder = pocketsphinx.Decoder(samprate=16_000, loglevel="ERROR")
+    decoder.start_utt()
+    pcm = np.clip(soxr.resample(samples, rate, 16_000), -1, 1) * 32_767
+    decoder.process_raw(pcm.astype("<i2").tobytes(), full_utt=True)
+    decoder.end_utt()
+    return decoder.hyp().hypstr.split() if decoder.hyp() else []
+
+
+def test_the_embedded_default_is_the_trained_voice(box: Engine) -> None:
+    """What a newcomer loads speaks."""
+    assert engine.DEFAULT_CHECKPOINT == "box"
+    assert box.checkpoint.trained
+
+
+@pytest.mark.parametrize("speaker", ["slt", "rms", "awb", "kal16"])
+def test_a_recogniser_hears_the_words(box: Engine, speaker: str) -> None:
+    """At least five of the words of a chat message, in each of the four voices."""
+    audio = box.synthesize(WORDS, speaker, seed=7)
+    wanted = set(WORDS.lower().replace(",", "").replace(".", "").split())
+    assert len(wanted & set(heard(audio.samples, audio.sample_rate))) >= 5
+
+
+def test_the_mel_is_upstreams_to_the_bit(box: Engine) -> None:
+    """The same tokens and noise through upstream's own `CFM.sample` give the same frames."""
+    parts = box._open()
+    reference = parts.prepare(next(iter(box.checkpoint.references.values())))
+    (piece,) = box._plan(WORDS, reference, 1.0)
+    with torch.inference_mode(), torch.random.fork_rng():
+        theirs, _ = parts.model.sample(
+            cond=reference.mel,
+            text=piece.tokens,
+            duration=piece.frames,
+            steps=7,
+            cfg_strength=2.0,
+            sway_sampling_coef=-1,
+            seed=7,
+        )
+    assert np.array_equal(box.synthesize(WORDS, seed=7).mel, theirs[0, reference.frames :].numpy())
+
+
+@pytest.mark.parametrize("words", ["你好，世界。", "Привет, chat!"])
+def test_another_language_is_refused_by_name(box: Engine, words: str) -> None:
+    """Never spoken as noise."""
+    with pytest.raises(TextError, match="speaks English only"):
+        box.synthesize(words)
+
+
+@pytest.mark.parametrize("words", ["Hi!", "GG", "Café 42 is closed.", "lol"])
+def test_short_messages_have_a_sane_length(box: Engine, words: str) -> None:
+    """One word is neither dropped nor drawn out."""
+    assert 0.2 < box.synthesize(words).seconds < 4
+
+
+def test_an_unknown_voice_lists_the_known_ones(box: Engine) -> None:
+    """So that the next try works."""
+    with pytest.raises(OptionsError, match="slt, rms, awb, kal16"):
+        box.synthesize(WORDS, "nobody")
+
+
+def test_a_transcript_that_cannot_fit_the_clip_is_refused(box: Engine) -> None:
+    """A clip of three seconds does not hold four hundred letters."""
+    clip = next(iter(box.checkpoint.references.values())).audio
+    with pytest.raises(ReferenceClipError, match="bytes of text a second"):
+        box.synthesize(WORDS, Voice(clip, "word " * 80))
+
+
+def test_an_edited_weight_file_is_named_with_both_checksums(tmp_path: Path) -> None:
+    """What was expected and what was found."""
+    import shutil
+
+    folder = shutil.copytree(VOICES / "box", tmp_path / "box")
+    weights = folder / "model.safetensors"
+    expected = checkpoint.sha256(weights)
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(CheckpointError) as caught:
+        load(folder)
+    assert expected in str(caught.value)
+    assert checkpoint.sha256(weights) in str(caught.value)
+
+
+def test_accents_are_folded(box: Engine) -> None:
+    """A letter with an accent sounds like the letter."""
+    tables = box._durations
+    assert tables.phones(upstream.tokenize("café")) == tables.phones(upstream.tokenize("cafe"))
