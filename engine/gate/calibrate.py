@@ -1,9 +1,10 @@
 """How often the gate cries wolf, how often it misses, how often it shrugs: simulated, replayed, committed.
 
-    python -m engine.gate.calibrate --out baselines/calibration.json --plot baselines/calibration.png
+    nox -s calibrate                                     # writes baselines/calibration.{json,png}
+    ishowtts gate --options nfe=7 --against-options nfe=7 --json    # the same code twice, for --recording
 
-runs whole simulated gates (`simulate`): three workloads, stopping, A/A control, the error shared with the
-tail check. Every rate is of complete runs and carries exact one-sided 95 % bounds (Clopper-Pearson,
+The first runs whole simulated gates (`simulate`): three workloads, stopping, A/A control, the error shared
+with the tail check. Every rate is of complete runs and carries exact one-sided 95 % bounds (Clopper-Pearson,
 doi:10.1093/biomet/26.4.404). Each scenario has its own seed, so one alone can be run again with the same
 result.
 """
@@ -26,11 +27,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from engine.errors import UsageError
+from engine.gate import record
 from engine.gate.scenarios import CHANGES, CURVES, EVENTS, Asks, Scenario, Target, scenarios
 from engine.gate.sequential import Plan, draw_orders
 from engine.gate.simulate import Calls, Noise, Outcome, run_gate, simulate, simulate_tails
 
 SCHEMA = 1
+REPORT = Path("baselines/calibration.json")
 SEED = 20_260_101
 WORKLOADS = 3
 FAMILY = WORKLOADS + 1  # and the tails
@@ -133,6 +136,27 @@ def replay(
     }
 
 
+def medians(run: record.Run) -> dict[str, list[float]]:
+    """Process medians in seconds, by workload and in running order, of a run that compared code with itself.
+
+    Raises:
+        UsageError: the arms differ, so their difference is no noise.
+    """
+    base, candidate = run.base, run.candidate
+    if base is None or (base.revision, base.options) != (candidate.revision, candidate.options):
+        raise UsageError("a record of two different arms", "the same code and options twice", "Record again")
+    ordered = sorted(run.processes, key=lambda process: (process.block, process.position))
+    return {
+        workload.name: [
+            float(np.median([call.seconds for call in one.calls]))
+            for process in ordered
+            for one in process.series
+            if one.workload == workload.name
+        ]
+        for workload in candidate.workloads
+    }
+
+
 def _equally_long(recording: Mapping[str, Sequence[float]]) -> bool:
     return len({len(values) for values in recording.values()}) == 1
 
@@ -197,16 +221,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m engine.gate.calibrate", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--out", type=Path, required=True, help="JSON to write")
-    parser.add_argument("--plot", type=Path, help="PNG to write")
-    parser.add_argument(
-        "--recording", type=Path, help='JSON: {"workloads": {name: [seconds, ...]}}, A/A medians'
-    )
+    parser.add_argument("--out", type=Path, default=REPORT, help="JSON to write")
+    parser.add_argument("--plot", type=Path, default=REPORT.with_suffix(".png"), help="PNG to write")
+    parser.add_argument("--recording", type=Path, help="record of a gate run whose two arms are the same")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--quick", action="store_true", help=f"1/{QUICK} of the simulations: to try it out")
     given = parser.parse_args(arguments)
     console = Console()
-    recording = json.loads(given.recording.read_text())["workloads"] if given.recording else None
+    recording = medians(record.read(given.recording)) if given.recording else None
     with Progress(console=console) as progress:
         task = progress.add_task("calibrating", total=len(scenarios()) + len(CURVES))
 
@@ -215,8 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         report = calibrate(recording, given.seed, given.quick, advance)
     given.out.write_text(json.dumps(report, indent=1) + "\n")
-    if given.plot:
-        plot(report, given.plot)
+    plot(report, given.plot)
     for cell in report["cells"]:
         for event, held in cell["rates"].items():
             if held["met"] is False:

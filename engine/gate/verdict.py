@@ -11,7 +11,7 @@ from typing import cast
 
 import numpy as np
 
-from engine.gate import stages, statistics, trust
+from engine.gate import calls, stages, statistics, trust
 from engine.gate.baseline import Baseline, Limit, ProductLimits, Selection, find_recorded
 from engine.gate.comparison import Decisions, decide
 from engine.gate.record import ExitCode, Judgement, Row, Run, Verdict
@@ -63,7 +63,7 @@ def judge(
     else:
         notes.append("Without a base there is no A/A control, and tails are held to product limits only.")
     conditions = (_preflight(run), *_control(decisions), *trust.judge(run), *_limits(loosened, accept_looser))
-    notes += [*trust.notes(run), *stages.notes(run)]
+    notes += [*trust.notes(run), *stages.notes(run), *(_slow_end(run, name) for name in run.candidate.hashes)]
     if conditions[0].code:
         rows = [(name, [_unfit(judgement) for judgement in judgements]) for name, judgements in rows]
         whole = [_unfit(judgement) for judgement in whole]
@@ -128,14 +128,14 @@ def _product(run: Run, name: str, limits: ProductLimits | None) -> list[Judgemen
     """The absolute limits, where the machine has them: mean, worst and CV of the candidate."""
     if limits is None:
         return []
-    calls = [[call.rtf for call in one.calls] for _, one in run.series("candidate", name)]
-    means = [float(np.mean(process)) for process in calls]
+    rtfs = [[call.rtf for call in one.calls] for _, one in run.series("candidate", name)]
+    means = [float(np.mean(process)) for process in rtfs]
     spread = _spread(run, name)
     checks = [
         _held("mean RTF", statistics.limit_check(means, limits.mean_rtf.upper), limits.mean_rtf),
         _held(
             "worst RTF",
-            statistics.limit_check([max(c) for c in calls], limits.worst_rtf.upper, "worst"),
+            statistics.limit_check([max(c) for c in rtfs], limits.worst_rtf.upper, "worst"),
             limits.worst_rtf,
         ),
     ]
@@ -162,6 +162,13 @@ def _memory(run: Run, name: str, limit: Limit) -> Judgement:
             unit=limit.unit,
         )
     return _held("memory", max(checks, key=lambda check: check.estimate), limit)
+
+
+def _slow_end(run: Run, name: str) -> str:
+    """The candidate's 95th percentile and worst call, which a median cannot show."""
+    slow = calls.tail([call.rtf for _, one in run.series("candidate", name) for call in one.calls])
+    few = "" if slow.enough else f"; from {calls.TAIL_CALLS} calls on a 95th percentile says something"
+    return f"{name}: 95th percentile RTF {slow.p95:.3g}, worst {slow.worst:.3g} of {slow.calls} calls{few}"
 
 
 def _held(question: str, check: statistics.LimitCheck, limit: Limit) -> Judgement:
@@ -240,13 +247,13 @@ def _limits(loosened: Sequence[str], accepted: bool) -> list[Judgement]:
 
 
 def _row(run: Run, name: str, judgements: Sequence[Judgement]) -> Row:
-    calls = [call.rtf for _, one in run.series("candidate", name) for call in one.calls]
+    rtfs = [call.rtf for _, one in run.series("candidate", name) for call in one.calls]
     spread = _spread(run, name)
     slopes = [float(np.mean(slopes)) for slopes in _slopes(run, name)]
     return Row(
         workload=name,
-        mean_rtf=float(np.mean(calls)),
-        worst_rtf=max(calls),
+        mean_rtf=float(np.mean(rtfs)),
+        worst_rtf=max(rtfs),
         cv=statistics.cv(spread) if len(spread) > 1 else None,
         growth=max(slopes, default=None),
         judgements=tuple(judgements),
@@ -256,8 +263,8 @@ def _row(run: Run, name: str, judgements: Sequence[Judgement]) -> Row:
 
 def _spread(run: Run, name: str) -> list[float]:
     """What a CV is taken over: the candidate's process medians, or the calls of its only process."""
-    calls = [[call.rtf for call in one.calls] for _, one in run.series("candidate", name)]
-    return [float(np.median(process)) for process in calls] if len(calls) > 1 else calls[0]
+    rtfs = [[call.rtf for call in one.calls] for _, one in run.series("candidate", name)]
+    return [float(np.median(process)) for process in rtfs] if len(rtfs) > 1 else rtfs[0]
 
 
 def _slopes(run: Run, name: str) -> list[list[float]]:

@@ -14,12 +14,13 @@ import pytest
 from scipy import stats
 
 from engine.errors import UsageError
-from engine.gate import calibrate, scenarios
+from engine.gate import calibrate, record, scenarios
 from engine.gate.calibration_plot import plot
 from engine.gate.scenarios import Scenario, Target
 from engine.gate.sequential import Plan, draw_orders
 from engine.gate.simulate import MACHINES, SHAPES, Calls, Noise, run_gate, simulate, simulate_tails
 from engine.gate.statistics import decide, finished
+from tests.unit.gate import builders
 
 COMMITTED = Path(__file__).parents[3] / "baselines" / "calibration.json"
 
@@ -161,8 +162,7 @@ class TestReport:
         few = [Scenario(Noise(0.01), 0.0, 4, 2_000, (scenarios.FALSE_ALARM,)), *scenarios.scenarios()[-2:]]
         monkeypatch.setattr(calibrate, "scenarios", lambda: few)
         monkeypatch.setattr(calibrate, "curve", lambda cv, blocks, seed, quick: CURVE | {"cv": cv})
-        recording = tmp_path / "recording.json"
-        recording.write_text(json.dumps({"workloads": {"short": recorded(40), "long": recorded(40)}}))
+        recording = record.write(builders.run(base=builders.side()), tmp_path)
         paths = ("--out", str(tmp_path / "c.json"), "--plot", str(tmp_path / "c.png"))
         assert calibrate.main([*paths, "--recording", str(recording), "--quick"]) == 0
         report = json.loads((tmp_path / "c.json").read_text())
@@ -171,12 +171,28 @@ class TestReport:
         assert (tmp_path / "c.png").exists()
         assert "targets met" in capsys.readouterr().out
 
+    def test_a_recording_of_two_different_arms_is_refused(self):
+        """Their difference would pass for noise."""
+        with pytest.raises(UsageError, match="two different arms"):
+            calibrate.medians(builders.run())
+
+    def test_the_medians_of_a_recording_stand_in_running_order(self):
+        """One a process, by workload, however the record lists them."""
+        run = builders.run(base=builders.side())
+        mixed = run.model_copy(update={"processes": run.processes[::-1]})
+        found = calibrate.medians(run)
+        assert calibrate.medians(mixed) == found
+        assert [len(times) for times in found.values()] == [40, 40]
+        first = [call.seconds for call in run.processes[0].series[0].calls]
+        assert found["short"][0] == np.median(first)
+
     def test_a_missed_target_fails_the_command(self, tmp_path, monkeypatch, capsys):
         """Without --quick a miss is named and the exit code is 1."""
         never = Scenario(Noise(0.01), 0.0, 4, 50, (("SAME", Target(at_most=0.0)),))
         monkeypatch.setattr(calibrate, "scenarios", lambda: [never])
         monkeypatch.setattr(calibrate, "curve", lambda cv, blocks, seed, quick: CURVE)
-        assert calibrate.main(["--out", str(tmp_path / "c.json")]) == 1
+        paths = ("--out", str(tmp_path / "c.json"), "--plot", str(tmp_path / "c.png"))
+        assert calibrate.main(paths) == 1
         assert never.name in capsys.readouterr().out.replace("\n", " ")
         assert json.loads((tmp_path / "c.json").read_text())["recording"] == "no recording"
 
