@@ -105,12 +105,10 @@ def test_a_toggle_that_works_unasked_is_disproven(
     assert proofs(tiny(), voice)[name] is False
 
 
-def test_a_silent_fall_back_to_eager_is_seen(
-    tiny: Callable[..., Engine], voice: Voice, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_silent_fall_back_to_eager_is_seen(tiny: Callable[..., Engine], voice: Voice) -> None:
     """Dynamo gives up at its limit without an error; the graphs are missing."""
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 0)
-    assert proofs(tiny(compile="default"), voice)["compile"] is False
+    with torch._dynamo.config.patch(recompile_limit=0):
+        assert proofs(tiny(compile="default"), voice)["compile"] is False
 
 
 def test_compiling_the_object_that_is_never_called_is_seen(
