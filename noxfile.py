@@ -161,7 +161,8 @@ def tests(session: nox.Session) -> None:
     run(session, "mypy")
     run(session, "pytest", "tests/unit", "tests/integration", "--cov", "--cov-report=term", *session.posargs)
     check_notebooks(session)
-    session.run(*perf_command(["--quick"]), success_codes=[0, 3])  # a shared machine may be unfit to judge
+    smoke = ["--quick", "--reference-toggles", "nfe=16"]
+    session.run(*perf_command(smoke), success_codes=[0, 3])  # a shared machine may be unfit to judge
 
 
 @nox.session(venv_backend="none", default=False)
