@@ -1,4 +1,4 @@
-"""Render what the README plays and shows: `nox -s pictures`. Same weights and seed, same files."""
+"""Render what the README plays and shows, from the embedded default: `nox -s pictures`."""
 
 from __future__ import annotations
 
