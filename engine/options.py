@@ -20,9 +20,14 @@ MAX_NFE = 128
 
 
 def _toggle(
-    default: Any, help: str, *, lossless: bool, low: float | None = None, high: float | None = None
+    default: Any,
+    help: str,
+    *,
+    lossless: bool | tuple[str, ...],
+    low: float | None = None,
+    high: float | None = None,
 ) -> Any:
-    """Declare one option with its help, whether it keeps the result, and its range."""
+    """Declare one option with its help, whether it keeps the result (or which values do), and its range."""
     return dataclasses.field(
         default=default, metadata={"help": help, "lossless": lossless, "low": low, "high": high}
     )
@@ -87,6 +92,15 @@ class Options:
             for field in dataclasses.fields(self)
             if getattr(self, field.name) != field.default
         }
+
+    def only_lossless(self, other: Options) -> bool:
+        """Whether the two sets differ by nothing that may change the result beyond rounding."""
+        for field in dataclasses.fields(self):
+            pair = getattr(self, field.name), getattr(other, field.name)
+            keeps = field.metadata["lossless"]
+            if pair[0] != pair[1] and not (keeps if isinstance(keeps, bool) else set(pair) <= set(keeps)):
+                return False
+        return True
 
     def __str__(self) -> str:
         """The changed fields, as one would type them: `nfe=7 schedule=epss`."""

@@ -183,3 +183,12 @@ def test_every_option_declares_its_help_and_whether_it_is_lossless() -> None:
     lossless = {field.name: field.metadata["lossless"] for field in dataclasses.fields(Options)}
     assert [name for name, keeps in lossless.items() if keeps] == ["compile", "reference_cache"]
     assert all(field.metadata["help"] for field in dataclasses.fields(Options))
+
+
+def test_only_lossless_tells_a_kept_result_from_a_changed_one() -> None:
+    """Caches and compilation keep the result; fewer steps do not, whichever side has them."""
+    fast = Options.fast_cpu()
+    assert Options(compile="default", reference_cache=True).only_lossless(Options())
+    assert not fast.only_lossless(Options())
+    assert not Options().only_lossless(fast)
+    assert fast.only_lossless(dataclasses.replace(fast, reference_cache=False))
