@@ -1,0 +1,77 @@
+"""The ladder: rungs add up, ratios have intervals, the table says what each toggle brought."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.errors import OptionsError, UsageError
+from engine.gate.ladder import RUNGS, Taken, cumulative, markdown, plot, ratio_of, rows
+from engine.options import Options
+
+
+def test_rungs_add_up_and_later_words_win() -> None:
+    """Each rung keeps the toggles of the rungs below and changes only its own."""
+    climbed = cumulative((("bottom", ""), ("cache", "reference_cache=on"), ("steps", "nfe=7 schedule=epss")))
+    assert [str(options) for _, options in climbed] == [
+        "reference",
+        "reference_cache=True",
+        "reference_cache=True nfe=7 schedule=epss",
+    ]
+
+
+def test_the_shipped_rungs_are_valid_and_start_at_the_reference() -> None:
+    """The ladder that is measured can be measured, and its bottom is upstream's behaviour."""
+    climbed = cumulative(RUNGS)
+    assert climbed[0][1] == Options()
+    assert all(below != above for (_, below), (_, above) in itertools.pairwise(climbed))
+
+
+def test_a_rung_that_does_not_exist_is_refused() -> None:
+    """A toggle that is misspelt is an error before anything is measured."""
+    with pytest.raises(OptionsError):
+        cumulative((("bottom", ""), ("typo", "presicion=bf16")))
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)), min_size=2, max_size=8),
+    st.floats(0.01, 100),
+)
+def test_a_ratio_is_mirrored_by_a_swap_and_blind_to_the_unit(
+    pairs: list[tuple[float, float]], unit: float
+) -> None:
+    """Swapping the sides inverts ratio and interval; measuring in other units changes nothing."""
+    after, before = zip(*pairs, strict=True)
+    there, back = ratio_of(after, before), ratio_of(before, after)
+    np.testing.assert_allclose([there.ratio, there.low], [1 / back.ratio, 1 / back.high], rtol=1e-6)
+    scaled = ratio_of([unit * one for one in after], [unit * one for one in before])
+    np.testing.assert_allclose([scaled.ratio, scaled.high], [there.ratio, there.high], rtol=1e-6)
+
+
+def test_one_block_has_no_interval() -> None:
+    """A single pair cannot say how sure it is, so it is refused."""
+    with pytest.raises(UsageError, match="two or more"):
+        ratio_of([1.0], [2.0])
+
+
+def test_the_table_says_what_each_rung_brought(tmp_path: Path) -> None:
+    """Halving the time at the second rung is its gain, against the rung below and against the reference."""
+    np.zeros(2048, np.float32).tofile(tmp_path / "a.f32")
+    rungs = cumulative((("reference", ""), ("cache", "reference_cache=on"), ("steps", "nfe=7 schedule=epss")))
+    seconds = {"reference": (4.0, 4.4), "cache": (4.0, 4.4), "steps": (2.0, 2.2)}
+    taken = {
+        name: [Taken(second, 2.0, 1.0, 100.0, "a", ()) for second in spent] for name, spent in seconds.items()
+    }
+    found = rows(rungs, taken, tmp_path)
+    assert [row["against_below"]["ratio"] for row in found] == pytest.approx([1.0, 1.0, 0.5])
+    assert [row["lossless"] for row in found] == [True, True, False]
+    assert found[2]["added"] == {"nfe": 7, "schedule": "epss"}
+    ladder = {"rows": found, "checkpoint": "box", "machine": "here"}
+    assert "| steps | `nfe=7` `schedule=epss` | x 0.500 [0.500, 0.500] |" in markdown(ladder)
+    plot(ladder, tmp_path / "ladder.png")
+    assert (tmp_path / "ladder.png").stat().st_size > 10_000
