@@ -222,6 +222,36 @@ def calibrate(session: nox.Session) -> None:
     run(session, "engine.gate.calibrate", *outputs, *session.posargs)
 
 
+@nox.session(name="calibrate-quality", venv_backend="none", default=False)
+def calibrate_quality(session: nox.Session) -> None:
+    """Measure the quality gate's false alarms and power; write baselines/quality-calibration.json and plot."""
+    prepare(session)
+    run(session, "engine.gate.calibrate_quality", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def ladder(session: nox.Session) -> None:
+    """One toggle on top of the other, with intervals; then upstream's own infer beside the engine."""
+    prepare(session)
+    outputs = ("--out", "baselines/ladder.json", "--plot", "baselines/ladder.png")
+    run(session, "engine.gate.ladder", *outputs, *session.posargs)
+    run(session, "engine.gate.side_by_side", "--checkpoint", "seeded-small")
+
+
+@nox.session(name="grid-search", venv_backend="none", default=False)
+def grid_search(session: nox.Session) -> None:
+    """Search for the best time grids of few steps; goes on where it stopped."""
+    prepare(session)
+    run(session, "engine.gate.gridsearch", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def faults(session: nox.Session) -> None:
+    """Seed every fault, see that the gate catches it, and write baselines/faults.json and its table."""
+    prepare(session)
+    run(session, "pytest", "tests/integration/test_faults.py", "--write-faults", *session.posargs)
+
+
 @nox.session(name="train-voice", venv_backend="none", default=False)
 def train_voice(session: nox.Session) -> None:
     """Train the voice in the box again: data, training, export, evaluation. Hours on a CPU; needs `flite`."""

@@ -20,15 +20,17 @@ if TYPE_CHECKING:
     from engine.audio import Audio
     from engine.checkpoint import DEFAULT_CHECKPOINT
     from engine.loading import load
+    from engine.planning import Request
     from engine.reference import Voice
     from engine.synthesis import Engine
 
-__all__ = ["DEFAULT_CHECKPOINT", "Audio", "Engine", "EngineError", "Options", "Voice", "load"]
+__all__ = ["DEFAULT_CHECKPOINT", "Audio", "Engine", "EngineError", "Options", "Request", "Voice", "load"]
 
 _HOMES = {
     "Audio": "engine.audio",
     "DEFAULT_CHECKPOINT": "engine.checkpoint",
     "Engine": "engine.synthesis",
+    "Request": "engine.planning",
     "Voice": "engine.reference",
     "load": "engine.loading",
 }

@@ -35,6 +35,15 @@ class Timings:
         """What no stage accounts for: joining, checking, copying back."""
         return self.total - self.reference - self.text - self.sampling - self.vocoder
 
+    def __add__(self, other: Timings) -> Timings:
+        """Both together, stage by stage."""
+        mine, theirs = dataclasses.astuple(self), dataclasses.astuple(other)
+        return Timings(*(one + two for one, two in zip(mine, theirs, strict=True)))
+
+    def share(self, part: float) -> Timings:
+        """That part of every stage."""
+        return Timings(*(part * seconds for seconds in dataclasses.astuple(self)))
+
     def stages(self) -> dict[str, float]:
         """Every part of the total, in order; their sum is the total."""
         return {
@@ -55,12 +64,14 @@ class Audio:
         sample_rate: in hertz.
         timings: where the time went.
         mel: float32 [frames, 100], the generated log-mel of all pieces, before the vocoder.
+        warnings: what did not go as asked and yet led to this result, one sentence each.
     """
 
     samples: Samples
     sample_rate: int
     timings: Timings
     mel: Samples
+    warnings: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -131,3 +142,23 @@ def cross_fade(
         mixed = joined[len(joined) - overlap :] * (1 - fade_in) + piece[:overlap] * fade_in
         joined = np.concatenate([joined[: len(joined) - overlap], mixed, piece[overlap:]])
     return joined
+
+
+class Seam:
+    """Joins pieces one after another: what it gives back, put together, is `cross_fade` of them all.
+
+    The next piece can change no more than the last `seconds` of what was joined before it. These are held
+    back until that piece is there.
+    """
+
+    def __init__(self, seconds: float = CROSS_FADE_SECONDS, sample_rate: int = SAMPLE_RATE) -> None:
+        self._seconds, self._sample_rate = seconds, sample_rate
+        self._held: Samples | None = None
+
+    def join(self, piece: Samples, last: bool) -> Samples:
+        """The samples that are final once `piece` is there: [n], perhaps none."""
+        pieces = [piece] if self._held is None else [self._held, piece]
+        joined = cross_fade(pieces, self._seconds, self._sample_rate)
+        final = len(joined) if last else max(0, len(joined) - int(self._seconds * self._sample_rate))
+        self._held = joined[final:]
+        return joined[:final]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -24,6 +25,38 @@ class Evidence:
     observed: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """One evaluation of the flow, as it ran.
+
+    Attributes:
+        time: when, from 0 (noise) to 1; a tensor until somebody asks, so that a GPU is not made to wait.
+        step: index of the solver's step it belongs to.
+        halves: for each call of the transformer, how many halves of the guidance went through it.
+    """
+
+    time: Any
+    step: int
+    halves: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """The shape of what the transformer gave, and of what was put into it.
+
+    Attributes:
+        size: sequences, without the copies that guidance makes.
+        length: frames of each as the transformer saw them.
+        longest: frames of the longest sequence before it was padded.
+        masked: whether all padding in it was masked wherever frames meet; true where there was none.
+    """
+
+    size: int
+    length: int
+    longest: int
+    masked: bool
+
+
 class Observations:
     """Counts kept by one engine while it works; safe to use from several threads."""
 
@@ -31,23 +64,37 @@ class Observations:
         self._lock = threading.Lock()
         self.counts: Counter[str] = Counter()
         self.evaluations: set[int] = set()
-        self.times: tuple[Any, ...] = ()
+        self.last: tuple[Evaluation, ...] = ()
+        self.batches: set[Batch] = set()
 
     def add(self, what: str, times: int = 1) -> None:
         """Count one more of `what`."""
         with self._lock:
             self.counts[what] += times
 
-    def sampled(self, times: list[Any], dtypes: set[str]) -> None:
-        """Record one sampled piece: when the flow was evaluated and the number formats it came in.
-
-        The times stay tensors until somebody asks, so that a GPU is not made to wait for them.
-        """
+    def note(self, what: str, value: int) -> None:
+        """Set a count to what it is by now."""
         with self._lock:
-            self.counts["pieces"] += 1
-            self.counts["evaluations"] += len(times)
-            self.evaluations.add(len(times))
-            self.times = tuple(times)
+            self.counts[what] = value
+
+    def most(self, what: str, value: int) -> None:
+        """Raise a count to what was seen, if that is more."""
+        with self._lock:
+            self.counts[what] = max(self.counts[what], value)
+
+    def sampled(
+        self, evaluations: Sequence[Evaluation], dtypes: set[str], batch: Batch | None = None
+    ) -> None:
+        """Record one sampled batch: each evaluation of the flow, the number formats it came in, its shape."""
+        with self._lock:
+            if batch is not None:
+                self.batches.add(batch)
+            self.counts["pieces"] += 1 if batch is None else batch.size
+            self.counts["evaluations"] += len(evaluations)
+            self.counts["calls"] += sum(len(one.halves) for one in evaluations)
+            self.counts["rows"] += sum(sum(one.halves) for one in evaluations)
+            self.evaluations.add(len(evaluations))
+            self.last = tuple(evaluations)
             self.counts.update(f"transformer {dtype}" for dtype in dtypes)
 
     def dtypes(self, part: str) -> set[str]:

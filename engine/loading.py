@@ -5,12 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine import checkpoint as checkpoints
-from engine import reference, upstream
+from engine import durations, reference, sampler, text, upstream
 from engine.errors import DeviceError
 from engine.evidence import Observations
-from engine.optimizations import compile, precision, reference_cache, vocoder_precision
+from engine.optimizations import (
+    attention,
+    batch,
+    buckets,
+    compile,
+    first_piece,
+    hoist,
+    int8,
+    kernels,
+    onnx_vocoder,
+    precision,
+    reference_cache,
+    reference_trim,
+    vocoder_precision,
+)
 from engine.options import Options
-from engine.synthesis import Engine, Parts
+from engine.planning import Planner
+from engine.speaking import Parts
+from engine.synthesis import Engine
 from engine.vocoder import VocosVocoder
 
 
@@ -38,7 +54,8 @@ def load(
     """
     options = options if options is not None else Options()
     target = _device(device)
-    compile.check_device(options, target)
+    for toggle in (compile, int8, attention):
+        toggle.check_device(options, target)
     found = checkpoints.find(checkpoint, vocoder=vocoder)
     model = upstream.build_model(found.arch, found.backbone, found.vocabulary)
     checkpoints.load_weights(model, checkpoints.state_dict(found.weights), found.weights)
@@ -59,15 +76,28 @@ def assemble(
     # Upstream makes its per-thread store on first use; two first users would each lose the other's text.
     model.transformer.clear_cache()  # type: ignore[attr-defined]
     model = precision.apply(model, options)
+    model = int8.apply(model, options, observed)
     vocos = vocoder_precision.apply(vocos, options)
+    model = buckets.apply(model, options)
+    model = batch.apply(model, options)
+    # Exported before it is compiled: what runs elsewhere is the network as it was loaded.
+    vocoder = onnx_vocoder.apply(VocosVocoder(vocos, observed), vocos, options, observed, device)
     model = compile.apply(model, options, observed)
     vocos = compile.apply(vocos, options, observed)
+    # Last: it works out, with the weights as they are by now, what no request can change.
+    backbone = hoist.apply(sampler.plain(model.transformer), model.transformer, options, observed)  # type: ignore[attr-defined]
+    backbone = attention.apply(backbone, options, observed)
+    backbone = kernels.apply(backbone, options, observed)
 
     def prepare(voice: reference.Voice) -> reference.Reference:
         return reference.condition(voice, model.mel_spec, device)  # type: ignore[attr-defined]
 
-    prepared = reference_cache.apply(prepare, options, observed)
-    return Engine(Parts(found, model, VocosVocoder(vocos, observed), prepared, device), options, observed)
+    table = durations.load(found.durations) if found.durations else None
+    split = first_piece.apply(text.split, options, observed)
+    planner = Planner(model.vocab_char_map, table, device, found.max_seconds, split)  # type: ignore[attr-defined]
+    prepared = reference_trim.apply(prepare, options, observed, table)
+    prepared = reference_cache.apply(prepared, options, observed)
+    return Engine(Parts(found, model, backbone, vocoder, prepared, planner, device), options, observed)
 
 
 def _device(name: str | None) -> str:

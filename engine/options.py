@@ -6,15 +6,27 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from engine import grids
 from engine.errors import OptionsError
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Compile = Literal["off", "default", "reduce-overhead", "max-autotune"]
-Schedule = Literal["uniform", "sway", "epss"]
+Schedule = Literal["uniform", "sway", "epss", "searched"]
+Solver = Literal["euler", "midpoint", "heun"]
+Int8 = Literal["off", "dynamic"]
+Attention = Literal["auto", "math", "flash", "efficient", "cudnn"]
+VocoderBackend = Literal["torch", "onnx"]
+Guidance = Literal["packed", "separate", "interval", "reuse"]
 
 EPSS_STEPS = (5, 6, 7, 10, 12, 16)
 """Step counts for which upstream's `get_epss_timesteps` has a pruned grid; it falls back silently for
 others."""
+
+SOLVER_STAGES = {"euler": 1, "midpoint": 2, "heun": 2}
+"""Function evaluations that one step of each solver costs."""
+
+NO_GUIDANCE = 1e-5
+"""Guidance strengths below this evaluate the conditional half only: upstream's own threshold."""
 
 MAX_NFE = 128
 
@@ -45,18 +57,59 @@ class Options:
     vocoder_precision: Precision = _toggle(
         "fp32", "number format of the vocoder's backbone (its inverse STFT stays fp32)", lossless=False
     )
+    int8: Int8 = _toggle(
+        "off",
+        "8-bit weights and activations in the transformer's blocks, scaled as they come (CPU)",
+        lossless=False,
+    )
+    attention: Attention = _toggle("auto", "the kernel that torch's attention is held to", lossless=True)
+    vocoder_backend: VocoderBackend = _toggle(
+        "torch", "what runs the vocoder's network: torch or ONNX Runtime", lossless=True
+    )
     compile: Compile = _toggle("off", "torch.compile of the transformer and the vocoder", lossless=True)
     reference_cache: bool = _toggle(
         False, "keep conditioned reference clips, keyed by content", lossless=True
     )
-    nfe: int = _toggle(
-        32, "function evaluations: solver steps per piece", lossless=False, low=1, high=MAX_NFE
+    reference_seconds: float = _toggle(
+        0.0,
+        "longest reference clip: a longer one is cut at a silence, with its words; 0 keeps it whole",
+        lossless=False,
+        low=0.0,
+        high=20.0,
+    )
+    buckets: bool = _toggle(False, "pad sequences up to a few lengths, masked (DiT backbones)", lossless=True)
+    batch: int = _toggle(
+        1, "sequences of synthesize_batch that are sampled together at most", lossless=True, low=1, high=16
+    )
+    first_piece: int = _toggle(
+        0,
+        "bytes of the first piece of a longer text, 30 or more; 0: like any other piece",
+        lossless=False,
+        low=0,
+        high=1000,
+    )
+    nfe: int = _toggle(32, "function evaluations of the flow per piece", lossless=False, low=1, high=MAX_NFE)
+    solver: Solver = _toggle(
+        "euler", "of the flow; a step of midpoint or heun costs two evaluations", lossless=False
     )
     schedule: Schedule = _toggle(
-        "sway", "time grid: uniform, sway, or epss (pruned, with sway)", lossless=False
+        "sway",
+        "time grid: uniform, sway, epss (pruned, with sway), or searched (found on the voice in the box)",
+        lossless=False,
     )
     cfg_strength: float = _toggle(
         2.0, "classifier-free guidance strength; 0 switches guidance off", lossless=False, low=0.0, high=10.0
+    )
+    guidance: Guidance = _toggle(
+        "packed",
+        "its two halves in one batch or separate, only during an interval, or reused every second time",
+        lossless=("packed", "separate"),
+    )
+    guidance_until: float = _toggle(
+        0.5, "time at which guidance='interval' ends", lossless=False, low=0.01, high=1.0
+    )
+    hoist: bool = _toggle(
+        False, "compute once what does not change from step to step (DiT backbones)", lossless=True
     )
 
     def __post_init__(self) -> None:
@@ -84,6 +137,16 @@ class Options:
     def fast_cpu(cls) -> Options:
         """The fast set for any CPU: 7 pruned steps and the reference cache, in fp32."""
         return cls(reference_cache=True, nfe=7, schedule="epss")
+
+    @property
+    def steps(self) -> int:
+        """Solver steps of a piece."""
+        return self.nfe // SOLVER_STAGES[self.solver]
+
+    @property
+    def guided(self) -> bool:
+        """Whether the unconditional half is needed at all."""
+        return self.cfg_strength >= NO_GUIDANCE
 
     def changed(self) -> dict[str, Any]:
         """The fields that differ from upstream's behaviour."""
@@ -139,9 +202,49 @@ PRESETS = ("reference", "jetson", "fast_cpu")
 
 CONFLICTS: tuple[tuple[Callable[[Options], bool], str, str], ...] = (
     (
-        lambda o: o.schedule == "epss" and o.nfe not in EPSS_STEPS,
-        f"nfe in {', '.join(map(str, EPSS_STEPS))} with schedule='epss' (no pruned grid exists for others)",
-        "Use one of those step counts, or schedule='sway'",
+        lambda o: o.nfe % SOLVER_STAGES[o.solver] != 0,
+        "an even nfe with solver='midpoint' or 'heun', whose steps take two evaluations",
+        "Add or drop one evaluation, or use solver='euler'",
+    ),
+    (
+        lambda o: o.schedule == "epss" and o.steps not in EPSS_STEPS,
+        f"steps in {', '.join(map(str, EPSS_STEPS))} with schedule='epss' (no pruned grid exists for others)",
+        "Use an nfe that gives one of those step counts, or schedule='sway'",
+    ),
+    (
+        lambda o: o.schedule == "searched" and not (o.solver == "euler" and o.nfe in grids.searched()),
+        "solver='euler' and an nfe that has been searched with schedule='searched'",
+        "Use one of the step counts in engine/grids.json, or schedule='sway'",
+    ),
+    (
+        lambda o: o.guidance != "packed" and not o.guided,
+        "a cfg_strength above 0 with any guidance but 'packed': at 0 there is none to arrange",
+        "Raise cfg_strength, or use guidance='packed'",
+    ),
+    (
+        lambda o: o.guidance != "interval" and "guidance_until" in o.changed(),
+        "guidance='interval' with a guidance_until of one's own: nothing else reads it",
+        "Add guidance='interval', or leave guidance_until at its default",
+    ),
+    (
+        lambda o: o.attention == "math" and o.compile != "off",
+        "another attention than 'math' with compile, which takes that one apart",
+        "Use attention='auto', or compile='off'",
+    ),
+    (
+        lambda o: o.vocoder_backend == "onnx" and o.vocoder_precision != "fp32",
+        "vocoder_precision='fp32' with vocoder_backend='onnx', which is exported in fp32",
+        "Drop one of the two",
+    ),
+    (
+        lambda o: 0 < o.first_piece < 30,
+        "0 or at least 30 bytes for first_piece (a piece of a word or two is stretched)",
+        "Use first_piece=40, or 0 to leave it out",
+    ),
+    (
+        lambda o: 0 < o.reference_seconds < 1,
+        "0 or at least 1 second for reference_seconds",
+        "Use reference_seconds=4, or 0 to keep the whole clip",
     ),
 )
 """Pairs that cannot work together on any machine: test, what was expected, cure. `load` adds the device's

@@ -11,6 +11,9 @@ from engine.errors import TextError
 MAX_CHARACTERS = 5_000
 """Longest text of one request; a chat message is far shorter, and a book belongs in a loop."""
 
+SHORT_BYTES = 10
+"""Pieces under ten bytes are stretched, as in upstream's `infer_batch_process`: one word needs room."""
+
 _BREAKS = (
     re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])"),
     re.compile(r"(?<=[,;:])\s+|(?<=[，；：、])"),
@@ -78,6 +81,24 @@ def split(text: str, limit: int) -> list[str]:
     `limit`.
     """
     return list(_packed(_units(text, limit, 0), limit))
+
+
+def opening(text: str, limit: int) -> str:
+    """A beginning of `text`, of a third of `limit` to `limit` UTF-8 bytes, cut at the best place in there.
+
+    Nothing where the text fits or too little of it would be left.
+    """
+    size = len(text.encode())
+    room = min(limit, size - SHORT_BYTES)
+    if size <= limit or room < limit // 3:
+        return ""
+    head = text[:limit]  # a character takes a byte at least
+    for breaks in (*_BREAKS, re.compile("")):
+        heads = (head[: match.end()] for match in breaks.finditer(head))
+        fitting = [one for one in heads if limit // 3 <= len(one.encode()) <= room]
+        if fitting:
+            return fitting[-1]
+    return ""
 
 
 def _units(text: str, limit: int, level: int) -> Iterator[str]:

@@ -10,32 +10,41 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from engine.errors import BaselineError
+from engine.gate.quality_limits import Limits as QualityLimits
 from engine.gate.record import SCHEMA_VERSION, EditedError, Side
 from engine.gate.storage import reason
 from engine.gate.workload import Frozen, Name, Positive, Sha256, check_pins, sha256_of
 
 BASELINES = Path("baselines")
 PORTABLE = "portable"
+Judge = Literal["words", "speaker", "mos"]
+
+
+def _refuse_null(value: Any) -> Any:
+    if value is None:
+        raise ValueError("null is a placeholder; leave the field out")
+    return value
+
+
+GIVEN = BeforeValidator(_refuse_null)
+"""A field that may be absent, but not null."""
 
 
 class Limit(Frozen):
     """A bound in `unit`: over `upper` fails; under `lower` is not believed; `reference` is the aim."""
 
     upper: Positive
-    lower: Positive | SkipJsonSchema[None] = None
-    reference: Positive | SkipJsonSchema[None] = None
+    lower: Annotated[Positive | SkipJsonSchema[None], GIVEN] = Field(
+        default=None, description="Too good to be believed below it. Absent where no measurement tells."
+    )
+    reference: Annotated[Positive | SkipJsonSchema[None], GIVEN] = Field(
+        default=None, description="The aim. Absent where nobody has stated one; none is made up."
+    )
     unit: Name
-
-    @field_validator("lower", "reference", mode="before")
-    @classmethod
-    def _is_no_placeholder(cls, value: Any) -> Any:
-        if value is None:
-            raise ValueError("null is a placeholder; leave the field out")
-        return value
 
     @model_validator(mode="after")
     def _is_ordered(self) -> Limit:
@@ -53,11 +62,17 @@ class ProductLimits(Frozen):
 
 
 class RelativeLimits(Frozen):
-    """Limits for every machine: candidate against base in the same run, and memory against no growth."""
+    """Limits for every machine: candidate against base in the same run, and memory against no growth.
+
+    A file without `quality`, as they were once, can judge speed alone. A judge in `required_judges` must be
+    installed; where another one is not, the gate says what was not judged.
+    """
 
     time_ratio: Limit
     tail_ratio: Limit
     memory_growth: Limit
+    quality: Annotated[QualityLimits | SkipJsonSchema[None], GIVEN] = None
+    required_judges: tuple[Judge, ...] = ()
 
 
 class Reported(Frozen):
@@ -115,16 +130,9 @@ class Baseline(Frozen):
     machine: Name
     machines_with_own_baseline: tuple[Name, ...] = ()
     workloads: Annotated[dict[Name, Sha256], Field(min_length=1)]
-    product: ProductLimits | SkipJsonSchema[None] = None
+    product: Annotated[ProductLimits | SkipJsonSchema[None], GIVEN] = None
     relative: RelativeLimits
     entries: tuple[Entry, ...] = ()
-
-    @field_validator("product", mode="before")
-    @classmethod
-    def _is_no_placeholder(cls, value: Any) -> Any:
-        if value is None:
-            raise ValueError("null is a placeholder; leave the field out")
-        return value
 
     @model_validator(mode="after")
     def _portable_holds_relative_limits_only(self) -> Baseline:
@@ -151,9 +159,19 @@ class Baseline(Frozen):
         return {entry.key: entry for entry in self.entries if isinstance(entry, Recorded)}
 
     def limits(self) -> dict[str, Limit]:
-        """Every limit by its dotted name, such as `product.mean_rtf`."""
+        """Every limit by its dotted name, such as `product.mean_rtf` and `relative.quality.mos_drop`."""
         groups = {"product": self.product, "relative": self.relative}
-        return {f"{name}.{field}": limit for name, group in groups.items() if group for field, limit in group}
+        found = {
+            f"{name}.{field}": limit
+            for name, group in groups.items()
+            for field, limit in group or ()
+            if isinstance(limit, Limit)
+        }
+        quality = {
+            f"relative.quality.{field}": Limit(upper=upper, unit="of quality")
+            for field, upper in self.relative.quality or ()
+        }
+        return found | quality
 
 
 class Selection(NamedTuple):
@@ -279,11 +297,11 @@ def schema() -> str:
 
 
 def dump(baseline: Baseline) -> str:
-    """The file's text. Fields that are absent stay absent."""
-    return (
-        json.dumps(baseline.model_dump(mode="json", exclude_none=True, exclude_defaults=True), indent=2)
-        + "\n"
-    )
+    """The file's text. Fields that are absent stay absent; limits of quality are all written out."""
+    content = baseline.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    if baseline.relative.quality is not None:
+        content["relative"]["quality"] = baseline.relative.quality.model_dump()
+    return json.dumps(content, indent=2) + "\n"
 
 
 def _said(baseline: Baseline, path: Path, machine: str) -> str:

@@ -34,7 +34,7 @@ class Scene:
     root: Path
     readings: Readings
     environ: Mapping[str, str]
-    under_load: bool
+    after_block: bool
     busy: float | None
     torch: Any
 
@@ -85,14 +85,14 @@ def _clocks(scene: Scene) -> Iterable[Finding]:
             field,
             "locked at maximum",
             "sudo jetson_clocks",
-            lambda found: _judge_clocks((found,) if isinstance(found, Clock) else found, scene.under_load),
+            lambda found: _judge_clocks((found,) if isinstance(found, Clock) else found, scene.after_block),
         )
         # The memory's clock is for root only, so not to know it is no obstacle.
         yield finding if field == "memory_clock" else _required(finding, "Run on the Jetson itself")
 
 
-def _judge_clocks(clocks: Sequence[Clock], under_load: bool) -> tuple[Status, str]:
-    """Unlocked or capped is unfit; below the limit is unfit only under load."""
+def _judge_clocks(clocks: Sequence[Clock], after_block: bool) -> tuple[Status, str]:
+    """Unlocked or capped is unfit; one below its limit is throttled, if it had work a moment ago."""
     rows: list[tuple[Status, str]] = []
     for clock in clocks:
         top = clock.hardware_max or clock.high
@@ -101,7 +101,7 @@ def _judge_clocks(clocks: Sequence[Clock], under_load: bool) -> tuple[Status, st
             rows.append(("unfit", f"{clock.name} free, {low:.0f} to {clock.high:.0f} MHz"))
         elif clock.high < top * (1 - CLOCK_TOLERANCE):
             rows.append(("unfit", f"{clock.name} capped at {clock.high:.0f} of {top:.0f} MHz"))
-        elif under_load and clock.current < clock.high * (1 - CLOCK_TOLERANCE):
+        elif after_block and clock.current < clock.high * (1 - CLOCK_TOLERANCE):
             rows.append(("unfit", f"{clock.name} throttled to {clock.current:.0f} of {clock.high:.0f} MHz"))
         else:
             rows.append(("ok", f"{clock.name} {clock.current:.0f} of {clock.high:.0f} MHz"))
@@ -167,8 +167,6 @@ def _throttling(scene: Scene) -> Iterable[Finding]:
 
 def _load(scene: Scene) -> Iterable[Finding]:
     """The load average lags, and counts this process; what others use now decides where it is known."""
-    if scene.under_load:
-        return  # the load is our own
     expected, cure = f"below {LOAD_PER_CORE[0]}", "Stop the other work: top"
     quiet = scene.busy is not None and _band(scene.busy, LOAD_PER_CORE) == "ok"
     if scene.busy is not None:
@@ -181,6 +179,8 @@ def _load(scene: Scene) -> Iterable[Finding]:
             cure="" if status == "ok" else cure,
             source="/proc/stat",
         )
+    if scene.after_block:
+        return  # the average is still that of our own processes
     yield scene.judged(
         "load per core",
         "load_per_core",
@@ -196,7 +196,7 @@ def _lagging(status: Status, quiet: bool) -> Status:
 
 
 def _gpu_processes(scene: Scene) -> Iterable[Finding]:
-    if not scene.machine.gpus or scene.under_load:
+    if not scene.machine.gpus:
         return
 
     def judge(found: Sequence[str]) -> tuple[Status, str]:
@@ -298,3 +298,12 @@ CHECKS: tuple[Callable[[Scene], Iterable[Finding]], ...] = (
     _gpu_used,
     _packages,
 )
+
+AFTER_BLOCK: tuple[Callable[[Scene], Iterable[Finding]], ...] = (
+    _clocks,
+    _temperatures,
+    _throttling,
+    _load,
+    _gpu_processes,
+)
+"""What may change while the gate measures, and is cheap to look at."""

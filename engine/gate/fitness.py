@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from engine.gate.workload import Frozen
 
@@ -19,6 +21,11 @@ class Finding(Frozen):
     cure: str = ""
     source: str = ""
 
+    @property
+    def sentence(self) -> str:
+        """What was found and what to do."""
+        return f"{self.check}: {self.observed}, expected {self.expected}. Cure: {self.cure}."
+
 
 class Preflight(Frozen):
     """Everything that was looked at. Unknown is no obstacle, unless a check says so itself."""
@@ -33,3 +40,9 @@ class Preflight(Frozen):
     def having(self, status: Status) -> tuple[Finding, ...]:
         """The findings of one status."""
         return tuple(finding for finding in self.findings if finding.status == status)
+
+
+class AfterBlock(Preflight):
+    """What was looked at again when a block had ended; `block` counts from 0."""
+
+    block: Annotated[int, Field(ge=0)]

@@ -13,7 +13,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from engine.errors import UsageError
 from engine.gate import worker
@@ -36,15 +36,28 @@ class Target:
     options: str
 
 
+class Reference(NamedTuple):
+    """A clip of a voice, and what it says."""
+
+    clip: Path
+    text: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Material:
-    """What both arms are given: a checkpoint (its name, and what to load), a clip, its words, a device."""
+    """What both arms are given: a checkpoint (its name, and what to load), a clip, its words, a device.
+
+    `voices` are all the clips that the checkpoint brings, and `languages` what it speaks (none: unknown).
+    """
 
     name: str
     checkpoint: str
     clip: Path
     clip_text: str
     device: str | None = None
+    voices: Mapping[str, Reference] = dataclasses.field(default_factory=dict)
+    languages: tuple[str, ...] = ()
+    trained: bool = True
 
     @property
     def identity(self) -> Clip:
@@ -57,8 +70,8 @@ class Instrument(Protocol):
 
     described: Mapping[str, Any]
 
-    def call(self, sentence: Sentence) -> Call:
-        """Speak once."""
+    def call(self, sentence: Sentence, voice: Reference | None = None) -> Call:
+        """Speak once, in another voice than the material's if given."""
         ...
 
     def finish(self) -> Mapping[str, Any]:
@@ -86,9 +99,12 @@ class Worker:
                 "Uninstall the other one, or leave its folder",
             )
 
-    def call(self, sentence: Sentence) -> Call:
-        """Speak once."""
-        return Call(**self._ask({"text": sentence.text, "seed": sentence.seed, "speed": sentence.speed}))
+    def call(self, sentence: Sentence, voice: Reference | None = None) -> Call:
+        """Speak once, in another voice than the material's if given."""
+        request: dict[str, Any] = {"text": sentence.text, "seed": sentence.seed, "speed": sentence.speed}
+        if voice is not None:
+            request |= {"clip": str(voice.clip), "clip_text": voice.text}
+        return Call(**self._ask(request))
 
     def finish(self) -> Mapping[str, Any]:
         """End the process; what it observed, and its peaks of memory."""

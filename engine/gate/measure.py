@@ -16,6 +16,7 @@ from engine.errors import UsageError
 from engine.gate import instrument
 from engine.gate.calls import TAIL_CALLS
 from engine.gate.comparison import decide
+from engine.gate.fitness import AfterBlock
 from engine.gate.instrument import Instrument, Opener
 from engine.gate.record import ABBA, BAAB, Arm, Process, Series
 from engine.gate.sequential import Plan, draw_orders
@@ -28,6 +29,7 @@ MARGIN = 0.9
 """Share of the budget that is planned for."""
 
 Report = Callable[[str], None]
+Watch = Callable[[int], AfterBlock]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,15 +64,21 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What was measured: complete blocks, what each arm said of itself, and what people should know."""
+    """What was measured: complete blocks, the machine after each, what each arm said of itself, and what
+    people should know."""
 
     processes: tuple[Process, ...]
+    after_blocks: tuple[AfterBlock, ...]
     described: Mapping[Arm, Mapping[str, Any]]
     notes: tuple[str, ...]
 
 
 def measure(
-    settings: Settings, open_worker: Opener, report: Report, clock: Callable[[], float] = time.monotonic
+    settings: Settings,
+    open_worker: Opener,
+    watch: Watch,
+    report: Report,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Measured:
     """Measure until every workload is decided at a look, or blocks or budget are used up.
 
@@ -79,6 +87,7 @@ def measure(
     Args:
         settings: what and how long.
         open_worker: starts a process of an arm.
+        watch: looks at the machine when the block of that number has ended.
         report: is told what happens, one sentence at a time.
         clock: seconds; a seam for tests.
 
@@ -90,6 +99,7 @@ def measure(
     if calls is None:
         calls = settle(settings, open_worker, report, clock, described)
     processes: list[Process] = []
+    seen: list[AfterBlock] = []
     longest, stopped = 0.0, None
     for block, arms in enumerate(settings.blocks):
         begun = clock()
@@ -99,8 +109,11 @@ def measure(
         for position, arm in enumerate(arms):
             report(f"block {block + 1} of {len(settings.blocks)}, process {position + 1} of 4: {arm}")
             processes.append(_run(settings.sentences, calls, open_worker, (arm, block, position), described))
+        seen.append(watch(block))
+        for finding in seen[-1].having("unfit"):
+            report(f"unfit after block {block + 1}: {finding.sentence}")
         longest = max(longest, clock() - begun)
-    return Measured(tuple(processes), described, notes(processes, stopped))
+    return Measured(tuple(processes), tuple(seen), described, notes(processes, stopped))
 
 
 def why_stop(settings: Settings, processes: Sequence[Process], spent: float, longest: float) -> str | None:

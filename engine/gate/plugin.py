@@ -22,7 +22,8 @@ import pytest
 from engine.errors import EngineError
 from engine.gate import instrument, measure
 from engine.gate import run as running
-from engine.gate.instrument import Instrument, Opener
+from engine.gate.fitness import AfterBlock
+from engine.gate.instrument import Instrument
 from engine.gate.record import RECORDS, Arm, Call, Process, Series
 from engine.gate.workload import Sentence
 
@@ -54,6 +55,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--records", type=Path, default=RECORDS, help="folder of the records")
     group.addoption("--keep", type=int, default=100, help="records kept")
     group.addoption("--seed", type=int, help="of the order of the arms")
+    group.addoption("--no-quality", action="store_true", help="judge speed alone, which says so")
+    group.addoption("--recogniser", default="pocketsphinx", help="what hears the words: whisper:MODEL too")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -103,13 +106,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     found = session.config.stash.get(SESSION, None)
     if found is None:
         return
-    found.close()
-    if session.exitstatus != pytest.ExitCode.OK:
-        return
-    if not found.complete:
-        session.exitstatus = USAGE  # no verdict is no pass
-        return
-    with _exit_on_error():
+    with contextlib.closing(found), _exit_on_error():
+        if session.exitstatus != pytest.ExitCode.OK:
+            return
+        if not found.complete:
+            session.exitstatus = USAGE  # no verdict is no pass
+            return
         found.judge()
     assert found.outcome is not None
     assert found.outcome.run.verdict is not None
@@ -174,6 +176,7 @@ class Session:
         self.said: list[str] = []
         self.scene = running.look(request, self.said.append)
         self._settings = request.settings()
+        self._hearing = running.prepare(request, self._settings, self.scene, self.said.append)
         self.sentences = self._settings.sentences
         self.calls = self._settings.calls
         self.places: list[Place] = [
@@ -182,10 +185,10 @@ class Session:
             for position, arm in enumerate(arms)
         ]
         self.processes: list[Process] = []
+        self.after_blocks: list[AfterBlock] = []
         self.outcome: running.Outcome | None = None
         self._described: dict[Arm, Mapping[str, Any]] = {}
-        self._arms: Mapping[Arm, instrument.Target] | None = None
-        self._open_worker: Opener | None = None
+        self._stage: running.Stage | None = None
         self._stopped: str | None = None
         self._start, self._begun, self._longest = time.monotonic(), 0.0, 0.0
 
@@ -208,32 +211,34 @@ class Session:
     @contextlib.contextmanager
     def open(self, place: Place) -> Iterator[RunningProcess]:
         """Start the process at one place; its record is kept when it ends well."""
-        if self._open_worker is None:
-            self._arms = self._stack.enter_context(running.targets(self._request, self.scene.material))
-            opening = instrument.opener(self._arms, self.scene.material, environment=self._environment)
-            self._open_worker = self._stack.enter_context(opening)
+        if self._stage is None:
+            opening = running.stage(self._request, self.scene.material, self._environment)
+            self._stage = self._stack.enter_context(opening)
+        open_worker = self._stage.open_worker
         if self.calls is None:
             said = self.said.append
-            self.calls = measure.settle(
-                self._settings, self._open_worker, said, time.monotonic, self._described
-            )
+            self.calls = measure.settle(self._settings, open_worker, said, time.monotonic, self._described)
             self._begun = time.monotonic()
-        with self._open_worker(place[0]) as handle:
+        with open_worker(place[0]) as handle:
             measure.same_as_before(place[0], handle, self._described)
             process = RunningProcess(self, place, handle)
             yield process
             process.end()
+        if place[2] == 3:
+            self.after_blocks.append(running.watch(self.scene)(place[1]))
 
     def close(self) -> None:
-        """Remove the checkouts and the copy of the worker."""
+        """Remove the checkouts, the waves, and the copy of the worker."""
         self._stack.close()
 
     def judge(self) -> None:
-        """Judge the blocks and write the record."""
-        assert self._arms is not None
+        """Hold the quality pass, judge all, and write the record."""
+        assert self._stage is not None
         notes = measure.notes(self.processes, self._stopped)
-        measured = measure.Measured(tuple(self.processes), self._described, notes)
-        run = running.assemble(self._request, self._settings.plan, self.scene, self._arms, measured)
+        measured = measure.Measured(tuple(self.processes), tuple(self.after_blocks), self._described, notes)
+        quality = self._stage.quality(self._hearing, measured, self.said.append)
+        arms = self._stage.arms
+        run = running.assemble(self._request, self._settings.plan, self.scene, arms, measured, quality)
         self.outcome = running.finish(self._request, run, self.scene, measured.notes)
 
 
@@ -253,6 +258,8 @@ def _request(config: pytest.Config) -> running.Request:
         records=option("records"),
         keep=option("keep"),
         seed=option("seed"),
+        quality=not option("no_quality"),
+        recogniser=option("recogniser"),
     )
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from engine.gate import sources
-from engine.gate.checks import CHECKS, Scene
-from engine.gate.fitness import Finding, Preflight, Status
+from engine.gate.checks import AFTER_BLOCK, CHECKS, Scene
+from engine.gate.fitness import AfterBlock, Finding, Preflight, Status
 from engine.gate.snapshot import Readings
 from engine.gate.speaking_rate import check_reference
 from engine.machine import ROOT, Machine
 
-__all__ = ["Finding", "Preflight", "Status", "check", "check_reference"]
+__all__ = ["AfterBlock", "Finding", "Preflight", "Status", "after_block", "check", "check_reference"]
 
 
 def check(
@@ -26,7 +26,6 @@ def check(
     environ: Mapping[str, str] | None = None,
     busy: Callable[[], float | None] = sources.other_cpu_use,
     reference: tuple[str, float] | None = None,
-    under_load: bool = False,
     modules: Mapping[str, Any] | None = None,
 ) -> Preflight:
     """Look at everything that can spoil a timing on this machine.
@@ -38,8 +37,6 @@ def check(
         environ: the environment variables; this process's if not given.
         busy: the share (0 to 1) of the CPU that other processes use now; None where it cannot be told.
         reference: transcript of the reference clip and the clip's seconds, to check the speaking rate.
-        under_load: the caller is measuring at this moment, so a clock below its limit is throttling (on an
-            idle machine it is not: clocks fall when there is nothing to do), and load is the caller's own.
         modules: what is loaded; this process's if not given. PyTorch is asked, and never loaded for it.
     """
     scene = Scene(
@@ -47,11 +44,35 @@ def check(
         root=root,
         readings=readings or sources.read(root),
         environ=os.environ if environ is None else environ,
-        under_load=under_load,
-        busy=None if under_load else busy(),
+        after_block=False,
+        busy=busy(),
         torch=(sys.modules if modules is None else modules).get("torch"),
     )
     findings = [finding for look in CHECKS for finding in look(scene)]
     if reference is not None:
         findings.append(check_reference(*reference))
     return Preflight(findings=tuple(findings))
+
+
+def after_block(
+    block: int,
+    machine: Machine,
+    root: Path = ROOT,
+    *,
+    read: Callable[[Path], Readings] = sources.read,
+    busy: Callable[[], float | None] = sources.other_cpu_use,
+) -> AfterBlock:
+    """Look again at what may have changed during a block: clocks, heat, throttling, and what others do.
+
+    The gate's own processes have just ended. What is busy now is others', and locked clocks had no reason to
+    fall: one below its limit is throttled. (On an idle machine it is not: clocks may rest.)
+
+    Args:
+        block: the block that has just ended, from 0.
+        machine: from `engine.machine.describe`.
+        root: `/`, or a recorded tree.
+        read: how the sources are read.
+        busy: as for `check`.
+    """
+    scene = Scene(machine, root, read(root), environ={}, after_block=True, busy=busy(), torch=None)
+    return AfterBlock(block=block, findings=tuple(one for look in AFTER_BLOCK for one in look(scene)))

@@ -12,8 +12,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from engine.errors import BaselineError, UsageError
-from engine.gate.fitness import Preflight
+from engine.gate.fitness import AfterBlock, Preflight
 from engine.gate.sequential import Plan
+from engine.gate.spoken import Quality
 from engine.gate.storage import reason, write_atomically
 from engine.gate.workload import Frozen, Name, NonNegative, Positive, Sha256, Workload, check_same, sha256_of
 from engine.machine import Machine
@@ -21,6 +22,7 @@ from engine.machine import Machine
 SCHEMA_VERSION = 1
 RECORDS = Path("build/records")
 Arm = Literal["base", "candidate"]
+ARMS: tuple[Arm, ...] = ("base", "candidate")
 ExitCode = Literal[0, 1, 2, 3]
 ABBA: tuple[Arm, ...] = ("base", "candidate", "candidate", "base")
 BAAB: tuple[Arm, ...] = ("candidate", "base", "base", "candidate")
@@ -130,23 +132,33 @@ class Row(Frozen):
 
 
 class Verdict(Frozen):
-    """The verdict on the run: by workload, over all of them (`whole`), and on the run itself (`trust`).
+    """The verdict on the run: speed by workload and over all of them (`whole`), `quality`, and on the run
+    itself (`trust`).
 
     `notes` are said aloud whatever the outcome.
     """
 
     rows: tuple[Row, ...]
     whole: tuple[Judgement, ...]
+    quality: tuple[Judgement, ...] = ()
     trust: tuple[Judgement, ...]
     notes: tuple[str, ...]
     code: ExitCode
+
+    @property
+    def judgements(self) -> tuple[tuple[str, Judgement], ...]:
+        """Every answer with its place: the workload, "run" or "quality"."""
+        rows = [(row.workload, judgement) for row in self.rows for judgement in row.judgements]
+        groups = (("run", self.whole), ("quality", self.quality), ("run", self.trust))
+        return (*rows, *((place, judgement) for place, group in groups for judgement in group))
 
 
 class Run(Frozen):
     """Everything one run measured, and under what conditions. Raw samples, so that it can be judged again.
 
+    `preflight` was before the first process, `after_blocks` what could be seen again when a block had ended.
     `threshold` (0.2: 20 % slower) overrides the baseline's limit of the time ratio. With a base, every block
-    holds four processes, base and candidate as ABBA or BAAB.
+    holds four processes, base and candidate as ABBA or BAAB. `quality` is None where it was not judged.
     """
 
     schema_version: Literal[1] = 1
@@ -154,12 +166,14 @@ class Run(Frozen):
     machine_key: Name
     machine: Machine
     preflight: Preflight
+    after_blocks: tuple[AfterBlock, ...] = ()
     forced: bool = False
     plan: Plan
     threshold: Positive | None = None
     candidate: Side
     base: Side | None = None
     processes: Annotated[tuple[Process, ...], Field(min_length=1)]
+    quality: Quality | None = None
     verdict: Verdict | None = None
 
     @model_validator(mode="after")
@@ -174,7 +188,10 @@ class Run(Frozen):
                 workload.name for workload in side.workloads
             ]:
                 raise ValueError(f"a process of arm {process.arm!r} ran other workloads than its side names")
-        for block, arms in self._arms().items():
+        blocks = self._arms()
+        if [after.block for after in self.after_blocks] not in ([], list(blocks)):
+            raise ValueError("the machine was not looked at once after each block")
+        for block, arms in blocks.items():
             if self.base is not None and arms not in (ABBA, BAAB):
                 raise ValueError(f"block {block} ran {', '.join(arms)}: neither ABBA nor BAAB")
         return self
@@ -186,6 +203,11 @@ class Run(Frozen):
             block: tuple(process.arm for process in group)
             for block, group in groupby(ordered, lambda p: p.block)
         }
+
+    @property
+    def fit(self) -> bool:
+        """Whether the machine was fit from the start to the end."""
+        return self.preflight.fit and all(after.fit for after in self.after_blocks)
 
     def side(self, arm: Arm) -> Side | None:
         """The description of one arm."""
@@ -201,6 +223,11 @@ class Run(Frozen):
             for series in process.series
             if series.workload == workload
         )
+
+    def outputs(self, arm: Arm, workload: str) -> set[str]:
+        """Hashes of everything that one arm said when it was timed, warm-up included."""
+        series = (one for _, one in self.series(arm, workload))
+        return {call.output for one in series for call in (*one.warmup, *one.calls)}
 
     def check_comparable(self) -> None:
         """Raise unless both arms spoke the same workloads.

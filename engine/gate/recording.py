@@ -44,8 +44,8 @@ def record_entry(run: Run, directory: Path = BASELINES) -> tuple[Path, list[Chan
         The file written, and what changed, one `Change` per workload.
 
     Raises:
-        UsageError: the machine was unfit or forced, the tree dirty, the A/A control missing or loud, or a
-            toggle not engaged.
+        UsageError: the machine was unfit or forced, the tree dirty, the A/A control missing or loud, a
+            toggle not engaged, or quality lost.
         BaselineError: the file to be updated is unreadable or holds placeholders.
     """
     _check_trusted(run)
@@ -93,6 +93,8 @@ def loosened(old: Baseline, new: Baseline) -> list[str]:
     ]
     gone = old.recorded.keys() - new.recorded.keys()
     found += [f"the recorded samples of {old.recorded[key].workload!r} were removed" for key in sorted(gone)]
+    excused = sorted(set(old.relative.required_judges) - set(new.relative.required_judges))
+    found += [f"judge {name!r} is no longer required" for name in excused]
     dropped = sorted(set(old.machines_with_own_baseline) - set(new.machines_with_own_baseline))
     return found + [f"{name} no longer needs its own baseline" for name in dropped]
 
@@ -109,6 +111,9 @@ def _looser(name: str, old: Limit, new: Limit) -> list[str]:
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the one lock for updating `path`. It lies outside the tree, which recording wants clean.
+
+    Its empty file, one for each `path`, stays: a waiter may hold it open already, and to remove it would let
+    a third writer lock another file of the same name.
 
     Raises:
         UsageError: another writer held it for too long.
@@ -141,7 +146,8 @@ def _check_trusted(run: Run) -> None:
         raise UsageError("a run without a verdict", "a judged run", "Judge it first")
     if CONTROL not in [judgement.question for judgement in run.verdict.trust]:
         raise UsageError("a run without an A/A control", "blocks of base and candidate", "Run it with a base")
-    for judgement in run.verdict.trust:
+    lost = [judgement for judgement in run.verdict.quality if judgement.code == 1]
+    for judgement in (*run.verdict.trust, *lost):
         if judgement.code != 0:
             raise UsageError(
                 f"{judgement.question}: {judgement.sentence}",

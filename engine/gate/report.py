@@ -1,10 +1,10 @@
-"""What is read of a run: a table, Markdown, JUnit XML, and a plot, as functions of the record."""
+"""What is read of a run: tables of speed and quality, Markdown, JUnit XML, and a plot, by the record."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,7 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.errors import UsageError
+from engine.gate import quality_table
 from engine.gate.baseline import Baseline, find_recorded
+from engine.gate.quality_verdict import QUALITY
 from engine.gate.record import Arm, Judgement, Row, Run, Side, Verdict
 from engine.gate.recording import Change
 from engine.gate.storage import write_atomically
@@ -36,7 +38,7 @@ _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def table(run: Run) -> RenderableType:
-    """The verdict as a table, a sentence for each row, what concerns the whole run, and the outcome.
+    """The verdict as tables of speed and quality, what must be said of the rows and the run, and the outcome.
 
     Raises:
         UsageError: the run has not been judged.
@@ -60,10 +62,12 @@ def table(run: Run) -> RenderableType:
         ]
         grid.add_row(*(Text(cell, style) for cell, style in zip(cells, colours, strict=True)))
     lines = [
-        Text.assemble((f"{name}: ", "bold"), (sentence, style)) for name, sentence, style in _said(verdict)
+        Text.assemble((f"{name}: ", "bold"), (sentence, style))
+        for name, sentence, style in _said(run, verdict)
     ]
-    outcome = Text(f"{MEANING[verdict.code]} (exit {verdict.code})", STYLES[verdict.code])
-    return Group(Text(_title(run)), grid, *lines, outcome)
+    quality = quality_table.grids(run, verdict, STYLES)
+    outcome = Text(_outcome(verdict), STYLES[verdict.code])
+    return Group(Text(_title(run)), grid, *quality, *lines, outcome)
 
 
 def changes_table(changes: list[Change]) -> RenderableType:
@@ -85,11 +89,20 @@ def markdown(run: Run) -> str:
         UsageError: the run has not been judged.
     """
     verdict = _verdict(run)
-    lines = [f"### Gate: {MEANING[verdict.code]} (exit {verdict.code})", "", _escape(_title(run)), ""]
-    lines += [f"| {' | '.join(HEADINGS)} |", "| --- |" + " ---: |" * (len(HEADINGS) - 1)]
-    lines += [f"| {' | '.join(_escape(cell) for cell in _cells(row))} |" for row in verdict.rows]
-    lines += ["", *(f"- **{_escape(name)}**: {_escape(sentence)}" for name, sentence, _ in _said(verdict))]
+    lines = [f"### Gate: {_outcome(verdict)}", "", _escape(_title(run)), ""]
+    lines += _markdown_table(HEADINGS, [_cells(row) for row in verdict.rows])
+    if quality := quality_table.rows(run, verdict):
+        lines += ["", *_markdown_table(quality_table.HEADINGS, quality)]
+    lines += [
+        "",
+        *(f"- **{_escape(name)}**: {_escape(sentence)}" for name, sentence, _ in _said(run, verdict)),
+    ]
     return "\n".join(lines) + "\n"
+
+
+def _markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    head = [f"| {' | '.join(headings)} |", "| --- |" + " ---: |" * (len(headings) - 1)]
+    return head + [f"| {' | '.join(_escape(cell) for cell in row)} |" for row in rows]
 
 
 def junit(run: Run) -> str:
@@ -99,8 +112,7 @@ def junit(run: Run) -> str:
         UsageError: the run has not been judged.
     """
     verdict = _verdict(run)
-    cases = [(row.workload, judgement) for row in verdict.rows for judgement in row.judgements]
-    cases += [("run", judgement) for judgement in (*verdict.whole, *verdict.trust)]
+    cases = verdict.judgements
     codes = [judgement.code for _, judgement in cases]
     suite = ElementTree.Element(
         "testsuite",
@@ -197,6 +209,12 @@ def _verdict(run: Run) -> Verdict:
     return run.verdict
 
 
+def _outcome(verdict: Verdict) -> str:
+    """One line. A pass without quality must not be read as a pass on quality."""
+    alone = "" if quality_table.judged(verdict) or verdict.code else " on speed alone, QUALITY NOT JUDGED"
+    return f"{MEANING[verdict.code]}{alone} (exit {verdict.code})"
+
+
 def _title(run: Run) -> str:
     sides = [f"candidate {_side(run.candidate)}"] + ([f"base {_side(run.base)}"] if run.base else [])
     forced = ", FORCED" if run.forced else ""
@@ -238,7 +256,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def _said(verdict: Verdict) -> Iterator[tuple[str, str, str]]:
+def _said(run: Run, verdict: Verdict) -> Iterator[tuple[str, str, str]]:
     """Name, sentence and style of all that is said below the table: rows first, then the run, then notes."""
     fit = all(judgement.outcome != "UNFIT" for judgement in verdict.trust)
     for row in verdict.rows:
@@ -246,6 +264,9 @@ def _said(verdict: Verdict) -> Iterator[tuple[str, str, str]]:
         for judgement in row.judgements:
             if judgement is head or (judgement.code and fit):
                 yield f"{row.workload}, {judgement.question}", _sentence(judgement), STYLES[judgement.code]
+    for judgement in quality_table.explained(run, verdict):
+        place = "" if judgement.question == QUALITY else f"{QUALITY}, "
+        yield f"{place}{judgement.question}", _sentence(judgement), STYLES[judgement.code]
     for judgement in (*verdict.whole, *verdict.trust):
         yield judgement.question, _sentence(judgement), STYLES[judgement.code]
     for note in verdict.notes:

@@ -5,96 +5,43 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import functools
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from engine import checkpoint as checkpoints
 from engine import machine as machines
-from engine.errors import UsageError
-from engine.gate import baseline, instrument, preflight, record, recording, revision, verdict
+from engine.gate import (
+    audition,
+    baseline,
+    faults,
+    instrument,
+    preflight,
+    record,
+    recording,
+    revision,
+    verdict,
+)
+from engine.gate.audition import Audition
 from engine.gate.baseline import BASELINES, Selection
 from engine.gate.fitness import Preflight
-from engine.gate.instrument import Material, Target
-from engine.gate.measure import Measured, Settings, measure
-from engine.gate.record import RECORDS, Arm, Run
+from engine.gate.instrument import Material, Opener, Reference, Target
+from engine.gate.measure import Measured, Settings, Watch, measure
+from engine.gate.record import Arm, Run
+from engine.gate.request import BUDGET_MINUTES as BUDGET_MINUTES
+from engine.gate.request import Request as Request
 from engine.gate.sequential import Plan, can_fire
-from engine.gate.workload import SENTENCES
+from engine.gate.spoken import Quality
 from engine.machine import Machine
-from engine.options import Options
 
-BLOCKS, QUICK_BLOCKS = 10, 3
-BUDGET_MINUTES = 14.0
-"""Leaves a minute of the quarter of an hour for checking, judging and writing."""
-QUICK_WORKLOADS, QUICK_CALLS = ("short",), 4
 DEFAULTS = {"cpu": "fast_cpu", "cuda": "jetson"}
 """The preset that is held against the reference where nothing is asked for, by device."""
 REFERENCE = "reference"
 
 Report = Callable[[str], None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """What was asked for.
-
-    Attributes:
-        against: a git revision to compare with; else toggle sets of this code are compared.
-        options: toggles of the candidate (of both arms with `against`): a preset, `name=value`, or both.
-        against_options: toggles of the base; upstream's own behaviour if not given.
-        checkpoint: what both arms load; the engine's default if not given.
-        quick: three blocks of the shortest workload.
-        blocks: at most so many; 10, or 3 if quick.
-        budget_minutes: no block is begun that would end later.
-        baseline: a file; else the machine's own, else the portable one.
-        threshold: 0.2 tolerates 20 % more time than the base; the baseline's limit if not given.
-        force: judge on an unfit machine too.
-        accept_looser: let limits be looser than the base revision's.
-        keep: records kept.
-        seed: of the order of the arms; drawn from the clock if not given.
-    """
-
-    against: str | None = None
-    options: str | None = None
-    against_options: str | None = None
-    checkpoint: str | None = None
-    quick: bool = False
-    blocks: int | None = None
-    budget_minutes: float = BUDGET_MINUTES
-    baseline: Path | None = None
-    threshold: float | None = None
-    force: bool = False
-    accept_looser: bool = False
-    records: Path = RECORDS
-    keep: int = 100
-    seed: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.against is not None and self.against_options is not None:
-            raise UsageError(
-                "--against with --against-options", "one of them: one question at a time", "Leave one out"
-            )
-        if self.blocks is not None and self.blocks < 1:
-            raise UsageError(f"--runs {self.blocks}", "at least one block", "Raise it")
-        if not self.budget_minutes > 0:
-            raise UsageError(f"--budget {self.budget_minutes}", "a positive number of minutes", "Raise it")
-        if self.threshold is not None and not 0 < self.threshold < 10:
-            raise UsageError(f"--threshold {self.threshold}", "a share such as 0.2 for 20 %", "Correct it")
-        if self.keep < 1:
-            raise UsageError(f"--keep {self.keep}", "at least 1 record kept", "Pass 1 or more")
-        for words in filter(None, (self.options, self.against_options)):
-            if self.against is None:  # another revision may know other options
-                Options.parse(words)
-
-    def settings(self) -> Settings:
-        """Blocks, workloads, calls and time."""
-        blocks = self.blocks or (QUICK_BLOCKS if self.quick else BLOCKS)
-        workloads = QUICK_WORKLOADS if self.quick else tuple(sentence.name for sentence in SENTENCES)
-        now = datetime.datetime.now(datetime.timezone.utc)
-        seed = self.seed if self.seed is not None else int(now.timestamp() * 1000)
-        plan = Plan(blocks_max=blocks, family=len(workloads) + 1)
-        return Settings(plan, workloads, 60 * self.budget_minutes, QUICK_CALLS if self.quick else None, seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,9 +74,11 @@ def gate(request: Request, report: Report) -> Outcome:
     settings = request.settings()
     for said in reach(settings.plan):
         report(said)
-    with targets(request, scene.material) as arms, instrument.opener(arms, scene.material) as open_worker:
-        measured = measure(settings, open_worker, report)
-    run = assemble(request, settings.plan, scene, arms, measured)
+    hearing = prepare(request, settings, scene, report)
+    with stage(request, scene.material) as found:
+        measured = measure(settings, found.open_worker, watch(scene), report)
+        quality = found.quality(hearing, measured, report)
+    run = assemble(request, settings.plan, scene, found.arms, measured, quality)
     return finish(request, run, scene, (f"seed of the order of the arms: {settings.seed}", *measured.notes))
 
 
@@ -141,25 +90,91 @@ def look(request: Request, report: Report) -> Scene:
     material = find_material(request.checkpoint or checkpoints.DEFAULT_CHECKPOINT)
     fitness = preflight.check(machine, reference=(material.clip_text, _seconds(material.clip)))
     for finding in fitness.having("unfit"):
-        report(f"unfit: {finding.check}: {finding.observed}, expected {finding.expected}. {finding.cure}")
+        report(f"unfit: {finding.sentence}")
     if not fitness.fit and not request.force:
         report("Figures will be shown, and nothing decided, unless --force is given")
     return Scene(machine, fitness, selection, material)
 
 
+def prepare(request: Request, settings: Settings, scene: Scene, report: Report) -> Audition | None:
+    """What the quality pass will need; None where quality is not asked for.
+
+    Raises:
+        BaselineError: no limits of quality.
+        MissingJudge: a required judge is not installed.
+    """
+    if not request.quality:
+        report("Quality will not be judged: --no-quality")
+        return None
+    found = audition.prepare(
+        scene.material,
+        scene.selection,
+        settings.sentences,
+        quick=request.quick,
+        seed=settings.seed,
+        recogniser=request.recogniser,
+    )
+    for judge, why in found.missing.items():
+        report(f"quality: not judged: {judge} ({why})")
+    return found
+
+
+def watch(scene: Scene) -> Watch:
+    """What looks at the machine again after each block."""
+    return functools.partial(preflight.after_block, machine=scene.machine)
+
+
 def find_material(name: str) -> Material:
-    """The checkpoint as both arms are to load it (the same files), and its first clip.
+    """The checkpoint as both arms are to load it (the same files), and its clips; the first one is timed.
 
     Raises:
         CheckpointError: there is no such checkpoint.
     """
     found = checkpoints.find(name)
-    voice = next(iter(found.references.values()))
+    voices = {
+        key: Reference(Path(str(voice.audio)).resolve(), voice.text)
+        for key, voice in found.references.items()
+    }
+    first = next(iter(voices.values()))
     folder = found.weights.parent
     where = str(folder) if (folder / "voice.json").is_file() else name
     if where == name and Path(name).exists():
         where = str(Path(name).resolve())
-    return Material(found.name, where, Path(str(voice.audio)).resolve(), voice.text)
+    return Material(
+        found.name, where, *first, voices=voices, languages=found.languages, trained=found.trained
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """The two arms, what starts their processes, and where the waves that they are timed with are kept."""
+
+    arms: Mapping[Arm, Target]
+    open_worker: Opener
+    timed: Path
+    open_outputs: audition.OpenOutputs
+
+    def quality(self, hearing: Audition | None, measured: Measured, report: Report) -> Quality | None:
+        """The quality pass over both arms, once they have been measured."""
+        if hearing is None:
+            return None
+        described = dict(measured.described)
+        return audition.hold(hearing, self.open_outputs, measured.processes, self.timed, described, report)
+
+
+@contextlib.contextmanager
+def stage(
+    request: Request, material: Material, environment: Mapping[str, str] | None = None
+) -> Iterator[Stage]:
+    """Everything that processes of both arms need, for as long as they are needed.
+
+    Raises:
+        UsageError: `against` names no commit.
+    """
+    with targets(request, material) as arms, tempfile.TemporaryDirectory(prefix="ishowtts-timed-") as scratch:
+        opening = functools.partial(instrument.opener, arms, material, environment=environment)
+        with opening(outputs=Path(scratch)) as open_worker:
+            yield Stage(arms, open_worker, Path(scratch), lambda folder: opening(outputs=folder))
 
 
 @contextlib.contextmanager
@@ -185,23 +200,30 @@ def targets(request: Request, material: Material) -> Iterator[Mapping[Arm, Targe
 
 
 def assemble(
-    request: Request, plan: Plan, scene: Scene, arms: Mapping[Arm, Target], measured: Measured
+    request: Request,
+    plan: Plan,
+    scene: Scene,
+    arms: Mapping[Arm, Target],
+    measured: Measured,
+    quality: Quality | None = None,
 ) -> Run:
     """The record of what was measured, not yet judged."""
     names = [series.workload for series in measured.processes[0].series]
     sides = {arm: instrument.side(arms[arm], scene.material, measured.described[arm], names) for arm in arms}
-    return Run(
+    found = Run(
         timestamp=datetime.datetime.now(datetime.timezone.utc),
         machine_key=scene.machine.key,
         machine=scene.machine,
         preflight=scene.fitness,
-        forced=request.force and not scene.fitness.fit,
+        after_blocks=measured.after_blocks,
         plan=plan,
         threshold=request.threshold,
         candidate=sides["candidate"],
         base=sides["base"],
         processes=measured.processes,
+        quality=quality,
     )
+    return found.model_copy(update={"forced": request.force and not found.fit})
 
 
 def finish(request: Request, run: Run, scene: Scene, notes: tuple[str, ...]) -> Outcome:
@@ -211,7 +233,7 @@ def finish(request: Request, run: Run, scene: Scene, notes: tuple[str, ...]) -> 
     untrained = (
         [] if run.candidate.trained else [f"{run.candidate.checkpoint} is untrained: its speech is noise"]
     )
-    found = found.model_copy(update={"notes": (*found.notes, *untrained, *notes)})
+    found = found.model_copy(update={"notes": (*found.notes, *untrained, *notes, faults.note())})
     judged = run.model_copy(update={"verdict": found})
     return Outcome(judged, record.write(judged, request.records, request.keep), scene.selection)
 

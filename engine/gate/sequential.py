@@ -33,7 +33,9 @@ class Plan:
     Attributes:
         blocks_max: the budget, in blocks of four processes.
         family: how many verdicts the run gives: one per workload, and one for the tails.
-        alpha: chance of a false FASTER or SLOWER anywhere in the family, at any look.
+        alpha: chance of a false FASTER or SLOWER anywhere in the family, at any look. Half of the 1 % that
+            false alarms may take, so that on the noisiest machines too a candidate that is 5 % slower is
+            called FASTER in fewer than 1 of 10,000 runs.
         margin: ratios within 1/(1 + margin) .. 1 + margin are practically the same.
         alpha_same: chance of a false SAME on either side of the margin, at any look (0.05: a 90 % interval).
             It needs no share for the family: all workloads must be SAME for the run to be.
@@ -45,7 +47,7 @@ class Plan:
 
     blocks_max: int = 10
     family: int = 1
-    alpha: float = 0.01
+    alpha: float = 0.005
     margin: float = 0.05
     alpha_same: float = 0.05
     swing: float = 0.15
@@ -81,7 +83,7 @@ def draw_orders(blocks: int, generator: np.random.Generator, *runs: int) -> NDAr
 
 
 def half_widths(noise: Any, freedom: Any, blocks: int, plan: Plan) -> tuple[Any, Any]:
-    """Half the widths of the 99 % and of the 90 % interval for a log-ratio, after `blocks` blocks.
+    """Half the widths of the wide (99.5 %) and the narrow (90 %) interval for a log-ratio, after `blocks`.
 
     Args:
         noise: standard deviation of one block's log-ratio, any shape.

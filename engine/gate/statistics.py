@@ -97,8 +97,8 @@ class Decision:
 
     Attributes:
         ratio: candidate time / base time; 1.2 is 20 % slower.
-        interval_99: decides FASTER and SLOWER (family-wise over workloads and looks).
-        interval_90: decides SAME (over looks).
+        wide: decides FASTER and SLOWER (99.5 %, family-wise over workloads and looks).
+        narrow: decides SAME (90 %, over looks).
         blocks: how many were measured.
         blocks_needed: how many in all would decide at this ratio and noise; None if no 1000 would, or none is
             needed.
@@ -107,8 +107,8 @@ class Decision:
 
     verdict: Verdict
     ratio: float
-    interval_99: Interval
-    interval_90: Interval
+    wide: Interval
+    narrow: Interval
     blocks: int
     blocks_needed: int | None
     control: Control
@@ -117,7 +117,7 @@ class Decision:
     @property
     def upper_95(self) -> float:
         """One-sided 95 % upper bound of the ratio, over looks."""
-        return self.interval_90.high
+        return self.narrow.high
 
 
 def cv(samples: ArrayLike) -> float:
@@ -151,16 +151,16 @@ def decide(times: ArrayLike, base_first: Sequence[bool] | NDArray[np.bool_], pla
     seen, blocks = _summarise(array, first, plan), first.size
     verdict, control = Verdict(str(_judge(seen, plan))), _control(seen)
     mean, (wide, narrow) = float(seen.mean), seen.half_widths(plan)
-    interval_99 = _interval(mean, wide, 1 - plan.alpha)
-    interval_90 = _interval(mean, narrow, 1 - 2 * plan.alpha_same)
+    outer = _interval(mean, wide, 1 - plan.alpha)
+    inner = _interval(mean, narrow, 1 - 2 * plan.alpha_same)
     needed = None
     if verdict is Verdict.UNDECIDED and control.quiet:
         needed = blocks_needed(float(seen.noise), mean, plan, blocks + 1)
-    shown = interval_90 if verdict is Verdict.SAME else interval_99
+    shown = inner if verdict is Verdict.SAME else outer
     reason = (
         _reason(verdict, mean, shown, blocks, needed) if control.quiet else f"UNDECIDED: {control.reason}"
     )
-    return Decision(verdict, math.exp(mean), interval_99, interval_90, blocks, needed, control, reason)
+    return Decision(verdict, math.exp(mean), outer, inner, blocks, needed, control, reason)
 
 
 def verdicts(times: Floats, base_first: NDArray[np.bool_], plan: Plan) -> NDArray[np.str_]:
@@ -243,7 +243,7 @@ class _Seen:
     unsteady: Any
 
     def half_widths(self, plan: Plan) -> tuple[Any, Any]:
-        """Of the 99 % and the 90 % interval."""
+        """Of the wide and the narrow interval."""
         return half_widths(self.noise, self.freedom, self.blocks, plan)
 
 
@@ -310,7 +310,7 @@ def _interval(mean: float, half: float, level: float) -> Interval:
 def _reason(verdict: Verdict, mean: float, shown: Interval, blocks: int, needed: int | None) -> str:
     """One sentence on the verdict, with the interval that decided or failed to."""
     change = f"{abs(math.expm1(mean)):.1%} {'slower' if mean > 0 else 'faster'} over {blocks} blocks"
-    change += f" ({shown.level:.0%} interval {shown.low - 1:+.1%} to {shown.high - 1:+.1%})"
+    change += f" ({100 * shown.level:g}% interval {shown.low - 1:+.1%} to {shown.high - 1:+.1%})"
     if verdict is not Verdict.UNDECIDED:
         return f"{verdict.value}: {change}."
     advice = f"about {needed} blocks in all" if needed else f"not even {HOPELESS} blocks"

@@ -7,10 +7,9 @@ from typing import Literal
 
 import numpy as np
 
-from engine.gate.record import Arm, Judgement, Observed, Run
+from engine.gate.record import ARMS, Arm, Judgement, Observed, Run
 
 TOGGLES, WARM_UP, DURATION = "toggles", "warm-up", "duration"
-ARMS: tuple[Arm, ...] = ("base", "candidate")
 DURATION_MARGIN = 0.02
 """Lengths of audio within this share are the same: they follow from words, clip and speed alone."""
 WARM_UP_MARGIN = 0.15

@@ -1,7 +1,7 @@
-"""The verdict: speed, tails, memory and trust, judged apart and combined by the worst exit code.
+"""The verdict: speed, tails, memory, quality and trust, judged apart and combined by the worst exit code.
 
-Every number comes from `statistics`. Here it is only decided which question is put, and what each answer
-means: 0 pass, 1 regression, 3 undecided or unfit. (2, a missing or foreign baseline, was raised before.)
+Every number comes from `statistics` or `quality`. Here it is only decided which question is put, and what
+each answer means: 0 pass, 1 regression, 3 undecided or unfit. (2, a missing or foreign baseline, was raised.)
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import cast
 
 import numpy as np
 
-from engine.gate import calls, stages, statistics, trust
+from engine.gate import calls, quality_verdict, stages, statistics, trust
 from engine.gate.baseline import Baseline, Limit, ProductLimits, Selection, find_recorded
 from engine.gate.comparison import Decisions, decide
 from engine.gate.record import ExitCode, Judgement, Row, Run, Verdict
@@ -39,7 +39,8 @@ def judge(
         accept_looser: ... unless accepted, which is said aloud.
 
     Raises:
-        BaselineError: the arms spoke different workloads, or a recorded workload has changed.
+        BaselineError: the arms spoke different workloads, a recorded workload has changed, or quality was
+            measured and the baseline has no limits for it.
     """
     run.check_comparable()
     baseline, limits = selection.baseline, selection.baseline.relative
@@ -47,7 +48,7 @@ def judge(
     if run.threshold is not None:
         ratio = Limit(upper=1 + run.threshold, unit=ratio.unit)
     decisions = decide(run.processes, run.plan) if run.base else None
-    notes = [selection.said]
+    notes = [selection.said, *quality_verdict.notes(run)]
     rows, whole = [], []
     for name in run.candidate.hashes:
         speed = (
@@ -62,14 +63,17 @@ def judge(
         whole.append(_compared("tails", decisions.tails, limits.tail_ratio))
     else:
         notes.append("Without a base there is no A/A control, and tails are held to product limits only.")
+    quality = quality_verdict.judge(run, selection)
     conditions = (_preflight(run), *_control(decisions), *trust.judge(run), *_limits(loosened, accept_looser))
     notes += [*trust.notes(run), *stages.notes(run), *(_slow_end(run, name) for name in run.candidate.hashes)]
     if conditions[0].code:
         rows = [(name, [_unfit(judgement) for judgement in judgements]) for name, judgements in rows]
         whole = [_unfit(judgement) for judgement in whole]
     judged = tuple(_row(run, name, judgements) for name, judgements in rows)
-    code = worst([*(row.code for row in judged), *(judgement.code for judgement in (*whole, *conditions))])
-    return Verdict(rows=judged, whole=tuple(whole), trust=conditions, notes=tuple(notes), code=code)
+    said = Verdict(
+        rows=judged, whole=tuple(whole), quality=quality, trust=conditions, notes=tuple(notes), code=0
+    )
+    return said.model_copy(update={"code": worst(one.code for _, one in said.judgements)})
 
 
 def _compared(question: str, decision: statistics.Decision, limit: Limit) -> Judgement:
@@ -86,7 +90,7 @@ def _compared(question: str, decision: statistics.Decision, limit: Limit) -> Jud
         sentence += " A slow-down that is sure fails below the threshold too."
     outcome = decision.verdict.value
     if decision.ratio > limit.upper:
-        over = decision.interval_90.low > limit.upper
+        over = decision.narrow.low > limit.upper
         code = worst([code, 1 if over else 3])
         if decision.verdict is not statistics.Verdict.SLOWER:
             outcome = "OVER LIMIT" if over else "UNDECIDED"
@@ -97,8 +101,8 @@ def _compared(question: str, decision: statistics.Decision, limit: Limit) -> Jud
         code=code,
         sentence=sentence,
         value=decision.ratio,
-        low=decision.interval_99.low,
-        high=decision.interval_99.high,
+        low=decision.wide.low,
+        high=decision.wide.high,
         limit=limit.upper,
         unit=limit.unit,
     )
@@ -203,19 +207,28 @@ def _surely(over: bool) -> str:
 
 def _preflight(run: Run) -> Judgement:
     """Whether the machine was fit. Forced, an unfit one is judged all the same, and the record says so."""
-    if run.preflight.fit:
+    if run.fit:
         return Judgement(
             question=PREFLIGHT, outcome="FIT", code=0, sentence="The machine was fit to measure."
         )
-    unfit = run.preflight.having("unfit")
-    found = " ".join(
-        f"{one.check}: {one.observed}, expected {one.expected}. Cure: {one.cure}." for one in unfit
-    )
+    found = " ".join([one.sentence for one in run.preflight.having("unfit")] + _after_blocks(run))
     if run.forced:
         sentence = f"Unfit, judged by force. {found}"
         return Judgement(question=PREFLIGHT, outcome="FORCED", code=0, sentence=sentence)
     sentence = f"Nothing is decided on an unfit machine. {found}"
     return Judgement(question=PREFLIGHT, outcome="UNFIT", code=3, sentence=sentence)
+
+
+def _after_blocks(run: Run) -> list[str]:
+    """What made the machine unfit half-way: for each check the blocks after which it was seen, and the first
+    sight of it."""
+    seen: dict[str, list[tuple[int, str]]] = {}
+    for after in run.after_blocks:
+        for one in after.having("unfit"):
+            seen.setdefault(one.check, []).append((after.block + 1, one.sentence))
+    return [
+        f"After block {', '.join(str(block) for block, _ in found)}: {found[0][1]}" for found in seen.values()
+    ]
 
 
 def _unfit(judgement: Judgement) -> Judgement:

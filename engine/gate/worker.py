@@ -4,8 +4,9 @@ Stand-alone: the standard library and `import engine`, of which it calls `load`,
 The gate copies this file and runs the copy on both sides of a comparison with PYTHONPATH set to the side's
 checkout, so each revision is measured by the same instrument.
 
-One JSON object a line. The first line on stdin says what to load; each further line is one call; at the end
-of the input the worker says what it observed. Whatever libraries print goes to stderr.
+One JSON object a line. The first line on stdin says what to load; each further line is one call, which may
+bring its own clip and transcript; at the end of the input the worker says what it observed. Whatever
+libraries print goes to stderr.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from typing import Any, TextIO
 
 PACKAGES = ("torch", "torchaudio", "f5-tts", "vocos", "numpy")
 MB = 2.0**20
+KEPT = 500
+"""Waves kept in a folder. Reproducible code gives one for each request; other code must not fill the disk."""
 
 
 def main() -> None:
@@ -44,7 +47,9 @@ def serve(requests: TextIO, replies: TextIO) -> None:
     loaded = time.perf_counter() - start
     _answer(replies, describe(engine, tts, options) | {"load_seconds": loaded})
     for line in requests:
-        _answer(replies, call(tts, voice, json.loads(line), job["outputs"]))
+        request = json.loads(line)
+        own = engine.Voice(request["clip"], request["clip_text"]) if "clip" in request else voice
+        _answer(replies, call(tts, own, request, job["outputs"]))
     proofs = {name: [proof.proven, proof.observed] for name, proof in tts.evidence().items()}
     device_peak = _device_mb("max_memory_allocated")
     _answer(replies, {"evidence": proofs, "peak_host_mb": _peak_mb(), "peak_device_mb": device_peak})
@@ -88,7 +93,7 @@ def call(tts: Any, voice: Any, request: dict[str, Any], outputs: str | None) -> 
 def _keep(folder: str, digest: str, samples: bytes) -> None:
     """Keep one wave as raw float32, named by its hash, so that its quality can be judged later."""
     path = os.path.join(folder, f"{digest}.f32")  # noqa: PTH118
-    if not os.path.exists(path):  # noqa: PTH110
+    if not os.path.exists(path) and len(os.listdir(folder)) < KEPT:  # noqa: PTH110, PTH208
         with open(path, "wb") as file:  # noqa: PTH123
             file.write(samples)
 

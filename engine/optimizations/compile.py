@@ -7,12 +7,17 @@ call is compiled in place. The blocks share one code object, so one compilation 
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
 from engine.errors import DeviceError, OptionsError
 from engine.evidence import Evidence, Observations
 from engine.options import Options
+from engine.seeded import cache
+
+LOOKUPS = ("fxgraph_cache_hit", "fxgraph_cache_miss")
+"""Inductor's names for a graph found in its cache on disk, and for one that had to be compiled."""
 
 
 def apply(module: Any, options: Options, observed: Observations) -> Any:
@@ -30,7 +35,7 @@ def apply(module: Any, options: Options, observed: Observations) -> Any:
     )
     # One backend for all blocks: Dynamo compiles again for every other backend it meets, and gives up at the
     # eighth.
-    backend = _counting_backend(options.compile, functools.partial(observed.add, f"graphs {part}"))
+    backend = _counting_backend(options.compile, part, observed)
     for block in blocks:
         block.compile(backend=backend, dynamic=True)
     observed.add(f"compilable {part}", len(blocks))
@@ -48,17 +53,21 @@ def _blocks(model: Any) -> list[Any]:
     return list(blocks)
 
 
-def _counting_backend(mode: str, ran: Callable[[], None]) -> Callable[[Any, Any], Any]:
-    """Inductor in the given mode, with every execution of a compiled graph counted."""
+def _counting_backend(mode: str, part: str, observed: Observations) -> Callable[[Any, Any], Any]:
+    """Inductor in the given mode; where each graph came from is counted, and every execution of it."""
+    from torch._dynamo.utils import counters
     from torch._inductor import list_mode_options
     from torch._inductor.compile_fx import compile_fx
 
     def backend(graph: Any, inputs: Any) -> Any:
+        before = {name: counters["inductor"][name] for name in LOOKUPS}
         compiled: Any = compile_fx(graph, inputs, config_patches=list_mode_options(mode))
+        for name in LOOKUPS:
+            observed.add(name, counters["inductor"][name] - before[name])
 
         @functools.wraps(compiled)
         def run(*arguments: Any) -> Any:
-            ran()
+            observed.add(f"graphs {part}")
             return compiled(*arguments)
 
         return run
@@ -67,13 +76,19 @@ def _counting_backend(mode: str, ran: Callable[[], None]) -> Callable[[Any, Any]
 
 
 def check_device(options: Options, device: str) -> None:
-    """Refuse what this device cannot do, before anything is loaded.
+    """Refuse what this device cannot do, before anything is loaded, and settle where compiled code is kept.
+
+    That is our cache folder, unless `TORCHINDUCTOR_CACHE_DIR` names another. Torch's own choice, made as soon
+    as its compiler is imported, is /tmp, which is empty after a boot.
 
     Raises:
         OptionsError: `reduce-overhead` without CUDA, where it would do nothing.
         DeviceError: no C++ compiler for a CPU.
     """
-    if options.compile == "off" or device != "cpu":
+    if options.compile == "off":
+        return
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache() / "compiled"))
+    if device != "cpu":
         return
     if options.compile == "reduce-overhead":
         raise OptionsError(
@@ -107,8 +122,9 @@ def evidence(options: Options, observed: Observations) -> Evidence:
         return Evidence(ran == 0, f"{ran} compiled graphs ran")
     due = observed.counts["evaluations"] * max(1, observed.counts["compilable transformer"])
     decoded, decodes = observed.counts["graphs vocoder"], observed.counts["decodes"]
+    kept, made = (observed.counts[name] for name in LOOKUPS)
     return Evidence(
         ran >= due and decoded >= decodes,
         f"{ran} compiled transformer graphs ran in {due} block calls, "
-        f"{decoded} vocoder graphs in {decodes} decodes",
+        f"{decoded} vocoder graphs in {decodes} decodes; {made} compiled here, {kept} from the cache on disk",
     )

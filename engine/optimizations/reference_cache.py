@@ -10,8 +10,8 @@ from engine.evidence import Evidence, Observations
 from engine.options import Options
 from engine.reference import Reference, Voice
 
-CAPACITY = 16
-"""Voices kept; the least recently used goes first. One voice is a few hundred kilobytes."""
+CAPACITY = 16 << 20
+"""Bytes of mels kept: hundreds of short clips, twenty of the longest. The least recently used goes first."""
 
 
 def apply(
@@ -42,19 +42,29 @@ def apply(
         if voice.digest() == key:  # else the file was replaced while it was read
             with lock:
                 kept[key] = made
-                while len(kept) > CAPACITY:
-                    kept.popitem(last=False)
+                _shrink(kept, observed)
         return made
 
     return cached
 
 
+def _shrink(kept: OrderedDict[str, Reference], observed: Observations) -> None:
+    """Drop the least recently used until the rest fits."""
+    held = sum(reference.mel.nbytes for reference in kept.values())
+    while held > CAPACITY:
+        _, dropped = kept.popitem(last=False)
+        held -= dropped.mel.nbytes
+    observed.note("cache clips", len(kept))
+    observed.note("cache bytes", held)
+
+
 def evidence(options: Options, observed: Observations) -> Evidence:
-    """Lookups that were answered from the cache."""
+    """Lookups that were answered from the cache, and what it holds."""
     hits, misses, requests = (observed.counts[name] for name in ("cache hits", "cache misses", "requests"))
     seen = f"{hits} hits and {misses} misses in {requests} requests"
     if not options.reference_cache:
         return Evidence(hits + misses == 0, seen)
+    seen += f", {observed.counts['cache clips']} clips in {observed.counts['cache bytes']} bytes"
     if hits + misses < requests:
         return Evidence(False, seen)
     return Evidence(True if hits else None, seen)  # a first request cannot hit

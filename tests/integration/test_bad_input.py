@@ -139,7 +139,7 @@ def test_text_with_nothing_to_say_is_one_clear_error(engine: Engine, kind: str) 
 def test_text_without_a_sentence_end_is_split_and_planned(engine: Engine, voice: Voice, words: str) -> None:
     """Long text without a full stop still gives pieces that fit, and nothing of it is lost."""
     reference = engine._parts.prepare(voice)  # type: ignore[union-attr]
-    pieces = engine._plan(words.strip(), reference, 1.0)
+    pieces = engine._parts.planner.plan(words.strip(), reference, 1.0)
     assert len(pieces) > 1
     assert max(piece.frames for piece in pieces) <= 22 * 93.75 + 1
 

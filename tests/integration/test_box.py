@@ -57,7 +57,7 @@ def test_the_mel_is_upstreams_to_the_bit(box: Engine) -> None:
     """The same tokens and noise through upstream's own `CFM.sample` give the same frames."""
     parts = box._open()
     reference = parts.prepare(next(iter(box.checkpoint.references.values())))
-    (piece,) = box._plan(WORDS, reference, 1.0)
+    (piece,) = box._open().planner.plan(WORDS, reference, 1.0)
     with torch.inference_mode(), torch.random.fork_rng():
         theirs, _ = parts.model.sample(
             cond=reference.mel,
@@ -113,5 +113,5 @@ def test_an_edited_weight_file_is_named_with_both_checksums(tmp_path: Path) -> N
 
 def test_accents_are_folded(box: Engine) -> None:
     """A letter with an accent sounds like the letter."""
-    tables = box._durations
+    tables = box._open().planner.durations
     assert tables.phones(upstream.tokenize("café")) == tables.phones(upstream.tokenize("cafe"))

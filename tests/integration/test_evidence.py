@@ -10,28 +10,68 @@ from typing import Any
 import pytest
 import torch
 
-from engine import Engine, Options, Voice, sampler, synthesis
+from engine import Engine, Options, Voice, grids, sampler, text
 from engine.loading import load
-from engine.optimizations import compile, precision, reference_cache, vocoder_precision
+from engine.optimizations import (
+    attention,
+    batch,
+    buckets,
+    compile,
+    first_piece,
+    guidance,
+    hoist,
+    int8,
+    onnx_vocoder,
+    precision,
+    reference_cache,
+    reference_trim,
+    vocoder_precision,
+)
 
 TEXT = "Hello there, chat!"
 MODULES = {
     "precision": precision,
     "vocoder_precision": vocoder_precision,
+    "int8": int8,
+    "attention": attention,
+    "vocoder_backend": onnx_vocoder,
     "compile": compile,
     "reference_cache": reference_cache,
+    "hoist": hoist,
+    "reference_seconds": reference_trim,
+    "buckets": buckets,
+    "batch": batch,
+    "first_piece": first_piece,
 }
 CASES = [
     ("precision", {"precision": "bf16"}),
     ("precision", {"precision": "fp16"}),
     ("vocoder_precision", {"vocoder_precision": "bf16"}),
     ("vocoder_precision", {"vocoder_precision": "fp16"}),
+    ("int8", {"int8": "dynamic"}),
+    ("int8", {"int8": "dynamic", "compile": "default"}),
+    ("attention", {"attention": "math"}),
+    ("attention", {"attention": "flash"}),
+    ("attention", {"attention": "flash", "compile": "default"}),
+    ("vocoder_backend", {"vocoder_backend": "onnx"}),
     ("compile", {"compile": "default"}),
     ("reference_cache", {"reference_cache": True}),
+    ("buckets", {"buckets": True}),
+    ("buckets", {"buckets": True, "compile": "default"}),
+    ("hoist", {"hoist": True}),
+    ("hoist", {"hoist": True, "compile": "default"}),
+    ("hoist", {"hoist": True, "guidance": "reuse", "solver": "heun"}),
+    ("guidance", {"guidance": "separate"}),
+    ("guidance", {"guidance": "interval", "nfe": 8}),
+    ("guidance", {"guidance": "reuse"}),
+    ("guidance", {"cfg_strength": 0.0}),
+    ("solver", {"solver": "midpoint", "nfe": 4}),
+    ("solver", {"solver": "heun", "nfe": 4}),
     ("nfe", {"nfe": 3}),
     ("schedule", {"nfe": 5, "schedule": "epss"}),
     ("schedule", {"nfe": 5, "schedule": "uniform"}),
     ("schedule", {"nfe": 5, "schedule": "sway"}),
+    *(("schedule", {"nfe": steps, "schedule": "searched"}) for steps in grids.searched()),
 ]
 
 
@@ -57,12 +97,22 @@ def switch_off(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "apply", lambda target, *_: target)
         return
     grid = sampler.time_grid
-    other = {"nfe": Options(nfe=4), "schedule": Options(nfe=5)}[name]
+    if name == "guidance":
+        real = guidance.apply
+        monkeypatch.setattr(guidance, "apply", lambda evaluate, _, times: real(evaluate, Options(), times))
+        return
+    if name == "solver":  # as many evaluations, all by Euler
+        monkeypatch.setattr(sampler, "solver", lambda options: sampler.SOLVERS["euler"])
+        monkeypatch.setattr(
+            sampler, "time_grid", lambda options, device: grid(Options(nfe=options.nfe), device)
+        )
+        return
 
     def wrong(options: Options, device: Any) -> Any:
-        if name == "schedule" and options.schedule == "sway":
-            return grid(Options(nfe=5, schedule="uniform"), device)
-        return grid(other, device)
+        if name == "nfe":
+            return grid(Options(nfe=4), device)
+        other: Any = "uniform" if options.schedule == "sway" else "sway"
+        return grid(Options(nfe=options.nfe, schedule=other), device)
 
     monkeypatch.setattr(sampler, "time_grid", wrong)
 
@@ -93,14 +143,15 @@ def test_off_is_proven_too(engine: Engine, voice: Voice) -> None:
     assert set(proofs(engine, voice).values()) == {True}
 
 
-@pytest.mark.parametrize("name", ["precision", "vocoder_precision", "compile"])
+@pytest.mark.parametrize("name", ["precision", "vocoder_precision", "int8", "compile"])
 def test_a_toggle_that_works_unasked_is_disproven(
     tiny: Callable[..., Engine], voice: Voice, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Off and yet at work: the reference would be no reference."""
     module = MODULES[name]
     real = module.apply
-    on = Options(nfe=2, **{name: "default" if name == "compile" else "bf16"})  # type: ignore[arg-type]
+    value = {"int8": "dynamic", "compile": "default"}.get(name, "bf16")
+    on = Options(nfe=2, **{name: value})  # type: ignore[arg-type]
     monkeypatch.setattr(module, "apply", lambda target, options, *rest: real(target, on, *rest))
     assert proofs(tiny(), voice)[name] is False
 
@@ -131,14 +182,14 @@ def test_evidence_says_what_was_seen(tiny: Callable[..., Engine], voice: Voice) 
     proofs(one, voice)
     seen = {name: proof.observed for name, proof in one.evidence().items()}
     assert seen["precision"] == "products in fp32"
-    assert seen["reference_cache"] == "1 hits and 1 misses in 2 requests"
+    assert seen["reference_cache"].startswith("1 hits and 1 misses in 2 requests, 1 clips in ")
     assert seen["nfe"] == "2 evaluations a piece"
     assert seen["schedule"].startswith("evaluated at t = 0.000 0.293")
 
 
 def test_the_proofs_are_of_every_toggle(engine: Engine) -> None:
     """No option that changes how fast it runs is without one."""
-    assert set(engine.evidence()) == {*MODULES, "nfe", "schedule"}
+    assert set(engine.evidence()) == {*MODULES, "guidance", "solver", "nfe", "schedule"}
 
 
 def test_time_spent_elsewhere_stays_under_two_percent(tiny: Callable[..., Engine]) -> None:
@@ -149,4 +200,4 @@ def test_time_spent_elsewhere_stays_under_two_percent(tiny: Callable[..., Engine
         timings = one.synthesize("Hello there, chat, how are you all doing today?").timings
         shares.append(timings.other / timings.total)
     assert min(shares) < 0.02
-    assert synthesis.SHORT_BYTES == 10
+    assert text.SHORT_BYTES == 10

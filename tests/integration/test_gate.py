@@ -52,6 +52,11 @@ def test_the_gate_compares_with_a_revision_and_records_what_it_measured(
     assert all(process.evidence["reference_cache"].proven for process in found.processes)
     outputs = {call.output for process in found.processes for one in process.series for call in one.calls}
     assert len(outputs) == 1  # unchanged code: the same seed, the same bytes, in every process
+    assert found.quality is not None
+    assert {one["outcome"] for one in facts["verdict"]["quality"]} <= {
+        "MATCHED", "SAME", "COMPUTED", "REPORTED", "LOSSLESS", "WITHIN",
+    }  # fmt: skip
+    assert found.quality.missing == {}
     listed = subprocess.run(
         ["git", "-C", str(ROOT), "worktree", "list"], capture_output=True, text=True, check=True
     )
@@ -70,10 +75,12 @@ def test_the_benchmarks_fail_when_a_limit_is_lowered(tmp_path: Path, tiny_folder
         f"--baseline={tmp_path / 'lowered.json'}",
         f"--records={tmp_path}",
         f"--benchmark-json={storage}",
+        "--no-quality",
     ]
     done = run(PYTEST, *FEW, *asked)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "OVER LIMIT" in done.stdout
+    assert "Quality was not judged" in done.stdout
     benchmarks = json.loads(storage.read_text())["benchmarks"]
     assert len(benchmarks) == 4
     assert {one["extra_info"]["arm"] for one in benchmarks} == {"base", "candidate"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,3 +75,16 @@ def test_the_recorded_releases_are_those_that_ci_installs() -> None:
     recorded = json.loads((HERE / "versions.json").read_text(encoding="utf8"))
     for name, package in recorded["packages"].items():
         assert f"{name}=={package['version']}" in pins
+
+
+def test_the_models_import_without_the_trainer() -> None:
+    """No wandb, no datasets; afterwards the trainer itself is not hidden."""
+    code = (
+        "import sys; from engine import upstream; m = upstream.module('f5_tts.model'); "
+        "print('wandb' in sys.modules, 'datasets' in sys.modules, 'f5_tts.model.trainer' in sys.modules, "
+        "hasattr(m, 'Trainer'), m.DiT.__name__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.split() == ["False", "False", "False", "False", "DiT"]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from engine.audio import SAMPLE_RATE, Audio, Samples, Timings, check_output, cross_fade
+from engine.audio import SAMPLE_RATE, Audio, Samples, Seam, Timings, check_output, cross_fade
 from engine.errors import OutputError
 
 PIECES = st.lists(
@@ -48,6 +48,20 @@ def test_cross_fade_equals_its_definition(pieces: list[Samples], overlap: int) -
     np.testing.assert_allclose(joined, expected, atol=1e-6)
 
 
+@given(PIECES, st.integers(0, 20))
+def test_a_seam_gives_in_parts_what_cross_fade_gives_at_once(pieces: list[Samples], overlap: int) -> None:
+    """To the bit, also where pieces are shorter than the overlap; nothing given is taken back."""
+    seam = Seam(overlap / 1000, 1000)
+    parts = [seam.join(piece, last=index == len(pieces) - 1) for index, piece in enumerate(pieces)]
+    assert np.array_equal(np.concatenate(parts), cross_fade(pieces, overlap / 1000, 1000))
+    assert all(len(part) <= len(piece) + overlap for part, piece in zip(parts, pieces, strict=True))
+
+
+def test_a_seam_holds_back_no_more_than_the_overlap() -> None:
+    """A listener gets all of the first piece but what the second is faded into."""
+    assert len(Seam(0.01, 1000).join(np.zeros(100, np.float32), last=False)) == 90
+
+
 @given(PIECES)
 def test_cross_fade_never_passes_the_loudest_piece(pieces: list[Samples]) -> None:
     """The fades add up to one, so joining cannot clip."""
@@ -67,6 +81,13 @@ def test_stages_add_up_to_the_total() -> None:
     assert timings.other == pytest.approx(0.2)
     assert sum(timings.stages().values()) == pytest.approx(timings.total)
     assert [*timings.stages()] == ["reference", "text", "sampling", "vocoder", "other"]
+
+
+def test_timings_add_up_and_are_shared_stage_by_stage() -> None:
+    """Two thirds and one third of a request are the request."""
+    timings = Timings(0.1, 0.2, 1.0, 0.5, 2.0)
+    both = timings.share(2 / 3) + timings.share(1 / 3)
+    assert dataclasses.astuple(both) == pytest.approx(dataclasses.astuple(timings))
 
 
 def test_rtf_is_time_to_make_over_time_to_play() -> None:

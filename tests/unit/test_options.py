@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine import grids
 from engine.errors import OptionsError
-from engine.options import EPSS_STEPS, MAX_NFE, PRESETS, Compile, Options, Precision, Schedule
+from engine.options import EPSS_STEPS, MAX_NFE, PRESETS, Compile, Int8, Options, Precision
 
 ANYTHING = st.one_of(
     st.none(),
@@ -25,11 +26,14 @@ VALID = st.builds(
     Options,
     precision=st.sampled_from(get_args(Precision)),
     vocoder_precision=st.sampled_from(get_args(Precision)),
+    int8=st.sampled_from(get_args(Int8)),
     compile=st.sampled_from(get_args(Compile)),
     reference_cache=st.booleans(),
     nfe=st.sampled_from(EPSS_STEPS),
-    schedule=st.sampled_from(get_args(Schedule)),
-    cfg_strength=st.floats(0, 10),
+    schedule=st.sampled_from(("uniform", "sway", "epss")),
+    guidance=st.sampled_from(("packed", "separate")),
+    hoist=st.booleans(),
+    cfg_strength=st.floats(0.1, 10),
 )
 
 
@@ -54,6 +58,10 @@ def test_options_cannot_be_changed_after_they_were_checked() -> None:
         ("precision", ["fp16"]),
         ("precision", np.array(["fp16", "fp32"])),
         ("vocoder_precision", "int8"),
+        ("int8", True),
+        ("int8", "static"),
+        ("attention", "sage"),
+        ("vocoder_backend", "tensorrt"),
         ("compile", "on"),
         ("compile", True),
         ("reference_cache", 1),
@@ -64,6 +72,11 @@ def test_options_cannot_be_changed_after_they_were_checked() -> None:
         ("nfe", True),
         ("nfe", "7"),
         ("schedule", "cosine"),
+        ("solver", "rk4"),
+        ("guidance", "off"),
+        ("guidance_until", 0.0),
+        ("guidance_until", 1.1),
+        ("hoist", "on"),
         ("cfg_strength", -0.1),
         ("cfg_strength", 10.5),
         ("cfg_strength", float("nan")),
@@ -102,6 +115,72 @@ def test_epss_is_refused_where_upstream_has_no_pruned_grid(nfe: int) -> None:
     with pytest.raises(OptionsError, match="schedule='epss'") as caught:
         Options(nfe=nfe, schedule="epss")
     assert "sway" in caught.value.cure
+
+
+@pytest.mark.parametrize(
+    ("values", "cure"),
+    [
+        ({"attention": "math", "compile": "default"}, "attention='auto'"),
+        ({"vocoder_backend": "onnx", "vocoder_precision": "fp16"}, "Drop one"),
+    ],
+)
+def test_a_pair_that_cannot_work_is_refused_with_its_cure(values: dict[str, Any], cure: str) -> None:
+    """Compilation takes the plain attention apart, and the exported vocoder has one format."""
+    with pytest.raises(OptionsError) as caught:
+        Options(**values)
+    assert cure in caught.value.cure
+    for name in values:
+        Options(**{name: values[name]})
+
+
+@pytest.mark.parametrize("solver", ["midpoint", "heun"])
+@given(nfe=st.integers(1, MAX_NFE))
+def test_two_stages_need_an_even_number_of_evaluations(solver: Any, nfe: int) -> None:
+    """`nfe` stays the number of evaluations, so half a step is refused."""
+    if nfe % 2 == 0:
+        assert Options(nfe=nfe, solver=solver).steps == nfe // 2
+        return
+    with pytest.raises(OptionsError, match="even nfe"):
+        Options(nfe=nfe, solver=solver)
+
+
+def test_epss_looks_at_the_steps_and_not_the_evaluations() -> None:
+    """A pruned grid of ten steps serves the midpoint rule at twenty evaluations, and seven do not."""
+    assert Options(nfe=20, solver="midpoint", schedule="epss").steps == 10
+    with pytest.raises(OptionsError, match="schedule='epss'"):
+        Options(nfe=16, solver="midpoint", schedule="epss")
+
+
+@pytest.mark.parametrize("guidance", ["separate", "interval", "reuse"])
+def test_guidance_cannot_be_arranged_where_there_is_none(guidance: Any) -> None:
+    """At strength 0 these would do nothing, so they are refused."""
+    with pytest.raises(OptionsError, match="cfg_strength above 0") as caught:
+        Options(guidance=guidance, cfg_strength=0.0)
+    assert "packed" in caught.value.cure
+
+
+@pytest.mark.parametrize("guidance", ["packed", "separate", "reuse"])
+def test_an_end_of_the_interval_needs_an_interval(guidance: Any) -> None:
+    """A number that nothing reads is refused."""
+    with pytest.raises(OptionsError, match="guidance='interval'"):
+        Options(guidance=guidance, guidance_until=0.3)
+
+
+def test_only_packed_and_separate_guidance_are_interchangeable() -> None:
+    """The others change the result."""
+    packed, separate, reuse = (Options(guidance=name) for name in ("packed", "separate", "reuse"))  # type: ignore[arg-type]
+    assert packed.only_lossless(separate)
+    assert not packed.only_lossless(reuse)
+
+
+def test_a_grid_that_was_not_searched_is_refused() -> None:
+    """Without a grid for that step count, or with another solver than the search's."""
+    with pytest.raises(OptionsError, match="searched"):
+        Options(nfe=33, schedule="searched")
+    for steps in grids.searched():
+        assert Options(nfe=steps, schedule="searched").steps == steps
+        with pytest.raises(OptionsError, match="searched"):
+            Options(nfe=2 * steps, schedule="searched", solver="midpoint")
 
 
 def test_the_jetson_preset_is_what_the_jetson_runs() -> None:
@@ -181,7 +260,16 @@ def test_any_line_parses_or_names_its_error(text: str) -> None:
 def test_every_option_declares_its_help_and_whether_it_is_lossless() -> None:
     """The command line and the equivalence tests are derived from these."""
     lossless = {field.name: field.metadata["lossless"] for field in dataclasses.fields(Options)}
-    assert [name for name, keeps in lossless.items() if keeps] == ["compile", "reference_cache"]
+    assert {name for name, keeps in lossless.items() if keeps} == {
+        "attention",
+        "vocoder_backend",
+        "compile",
+        "reference_cache",
+        "buckets",
+        "batch",
+        "guidance",
+        "hoist",
+    }
     assert all(field.metadata["help"] for field in dataclasses.fields(Options))
 
 

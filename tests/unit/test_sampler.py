@@ -1,9 +1,11 @@
-"""The hot loop: grids, guidance, the solver and the noise, against upstream and slow oracles."""
+"""The hot loop: grids, solvers and the noise, against upstream and slow oracles."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -11,13 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchdiffeq import odeint
 
-from engine import sampler, upstream
-from engine.options import EPSS_STEPS, MAX_NFE, Options
+from engine import grids, sampler, upstream
+from engine.evidence import Evaluation
+from engine.options import EPSS_STEPS, MAX_NFE, SOLVER_STAGES, Options, Solver
 
-SCHEDULES = ("uniform", "sway", "epss")
+SCHEDULES = ("uniform", "sway", "epss", "searched")
 ANY_GRID = st.one_of(
     st.builds(Options, nfe=st.integers(1, MAX_NFE), schedule=st.sampled_from(("uniform", "sway"))),
     st.builds(Options, nfe=st.sampled_from(EPSS_STEPS), schedule=st.just("epss")),
+    *(st.just(Options(nfe=steps, schedule="searched")) for steps in grids.searched()),
 )
 
 
@@ -42,15 +46,34 @@ class Toy(torch.nn.Module):
         self.cleared += 1
 
 
-def run(toy: Toy, cfg: float = 2.0, nfe: int = 7, on_step: Callable[..., None] = lambda t, flow: None) -> Any:
+def nothing(evaluation: Evaluation, flow: Any) -> None:
+    """Nobody listens."""
+
+
+def run(toy: Toy, options: Options | None = None, on_step: Callable[..., None] = nothing) -> Any:
     """Sample 9 frames of which 3 are the reference."""
+    options = options or Options(nfe=7)
     generator = torch.Generator().manual_seed(3)
     mel = torch.randn(1, 3, 4, generator=generator)
     noise = torch.randn(1, 9, 4, generator=generator)
     tokens = torch.tensor([[1, 2, 3]])
-    grid = sampler.time_grid(Options(nfe=nfe), "cpu")
+    grid = sampler.time_grid(options, "cpu")
     with torch.inference_mode():
-        return mel, noise, tokens, grid, sampler.sample(toy, mel, tokens, noise, grid, cfg, on_step)
+        sampled = sampler.sample(sampler.plain(toy), mel, tokens, noise, grid, options, on_step)
+    return mel, noise, tokens, grid, sampled
+
+
+def solve(solver: Any, steps: int, rate: float, schedule: Any = "uniform") -> float:
+    """x(1) of x' = rate x (1 + t) from x(0) = 1, through the loop itself; exp(3 rate / 2) is exact."""
+    options = Options(nfe=steps * SOLVER_STAGES[solver], solver=solver, schedule=schedule, cfg_strength=0.0)
+
+    @contextlib.contextmanager
+    def backbone(cond: Any, tokens: Any, times: Any, mask: Any) -> Iterator[Any]:
+        yield lambda x, evaluation, half: rate * (1 + times[evaluation]) * x
+
+    grid = sampler.time_grid(options, "cpu")
+    mel, tokens = torch.zeros(1, 1, 1), torch.zeros(1, 1, dtype=torch.long)
+    return float(sampler.sample(backbone, mel, tokens, torch.ones(1, 2, 1), grid, options, nothing)[0, 1, 0])
 
 
 @given(ANY_GRID)
@@ -91,7 +114,7 @@ def test_the_uniform_grid_is_even() -> None:
 def test_follows_recognises_each_grid_and_no_other(options: Options, claimed: str) -> None:
     """Judged from the times alone; one evaluation lies at 0 on every grid."""
     times = sampler.time_grid(options, "cpu")[:-1].tolist()
-    expected = claimed == options.schedule or (options.nfe == 1 and claimed != "epss")
+    expected = claimed == options.schedule or (options.nfe == 1 and claimed in ("uniform", "sway"))
     assert sampler.follows(times, claimed) == expected
 
 
@@ -104,38 +127,90 @@ def test_follows_rejects_times_of_no_schedule(schedule: str) -> None:
 
 
 @pytest.mark.parametrize("cfg", [0.0, 1e-6, 0.5, 2.0])
-@pytest.mark.parametrize("nfe", [1, 5, 32])
-def test_the_solver_is_torchdiffeqs_euler(cfg: float, nfe: int) -> None:
-    """The loop gives, to the bit, what the general solver gives that upstream calls."""
+@pytest.mark.parametrize(
+    ("solver", "method", "nfe"),
+    [("euler", "euler", 1), ("euler", "euler", 5), ("euler", "euler", 32)]
+    + [("midpoint", "midpoint", nfe) for nfe in (2, 10)]
+    + [("heun", "heun2", nfe) for nfe in (2, 10)],
+)
+def test_the_solvers_are_torchdiffeqs(solver: Any, method: str, nfe: int, cfg: float) -> None:
+    """What the general solver gives that upstream calls: Euler to the bit, the others to rounding."""
     toy = Toy()
-    mel, noise, tokens, grid, sampled = run(toy, cfg, nfe)
+    options = Options(nfe=nfe, solver=solver, cfg_strength=cfg)
+    mel, noise, tokens, grid, sampled = run(toy, options)
     cond = torch.nn.functional.pad(mel, (0, 0, 0, 6))
 
-    def flow(t: Any, x: Any) -> Any:
-        return sampler.velocity(toy, x, t, cond=cond, tokens=tokens, cfg_strength=cfg)
+    def flow(t: Any, x: Any) -> Any:  # upstream's own `fn`
+        given = {"x": x, "cond": cond, "text": tokens, "time": t, "mask": None, "cache": True}
+        if cfg < 1e-5:
+            return toy(**given)
+        conditional, unconditional = toy(**given, cfg_infer=True).chunk(2)
+        return conditional + (conditional - unconditional) * cfg
 
     with torch.inference_mode():
-        expected = odeint(flow, noise, grid, method="euler")[-1]
-    assert torch.equal(sampled, torch.cat([mel, expected[:, 3:]], dim=1))
+        expected = torch.cat([mel, odeint(flow, noise, grid, method=method)[-1][:, 3:]], dim=1)
+    if solver == "euler":
+        assert torch.equal(sampled, expected)
+    torch.testing.assert_close(sampled, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_guidance_weighs_the_two_halves_as_upstream_does() -> None:
-    """pred + (pred - null) * strength, both halves in one call; at 0 the conditional half alone."""
-    toy = Toy()
-    x, t = torch.randn(1, 5, 4), torch.tensor(0.3)
-    arguments: dict[str, Any] = {"cond": torch.randn(1, 5, 4), "tokens": torch.tensor([[4, 5]])}
-    packed = toy(x=x, cond=arguments["cond"], text=arguments["tokens"], time=t, cfg_infer=True)
-    guided = sampler.velocity(toy, x, t, cfg_strength=1.5, **arguments)
-    assert torch.equal(guided, packed[:1] + (packed[:1] - packed[1:]) * 1.5)
-    assert torch.equal(sampler.velocity(toy, x, t, cfg_strength=0.0, **arguments), packed[:1])
-    assert [call["cfg_infer"] for call in toy.calls] == [True, True, False]
+@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("midpoint", 2), ("heun", 2)])
+@pytest.mark.parametrize("schedule", ["uniform", "sway"])
+@given(rate=st.floats(0.5, 1.5))
+def test_a_solver_converges_with_its_order(solver: str, order: int, schedule: str, rate: float) -> None:
+    """Halving the steps of an ODE with a known solution divides the error by 2, 4 and 4."""
+    exact = math.exp(1.5 * rate)
+    coarse, fine = (abs(solve(solver, steps, rate, schedule) - exact) for steps in (32, 64))
+    assert math.log2(coarse / fine) == pytest.approx(order, abs=0.2)
+
+
+@pytest.mark.parametrize("solver", get_args(Solver))
+def test_a_step_costs_what_the_options_say(solver: str) -> None:
+    """`nfe` stays the number of evaluations; what the options count is what the solver does."""
+    options = Options(nfe=8, solver=solver)  # type: ignore[arg-type]
+    toy, seen = Toy(), []  # type: ignore[var-annotated]
+    run(toy, options, lambda evaluation, flow: seen.append(evaluation))
+    assert len(toy.calls) == len(seen) == 8
+    assert len(sampler.SOLVERS[solver].at) == SOLVER_STAGES[solver]
+    assert seen[-1].step + 1 == options.steps
+
+
+@given(st.sampled_from(get_args(Solver)), st.integers(1, 20), st.sampled_from(["uniform", "sway"]))
+def test_a_solver_is_recognised_by_its_evaluations_and_no_other_is(
+    name: Any, steps: int, schedule: Any
+) -> None:
+    """Judged from when the flow was evaluated within each step."""
+    options = Options(nfe=steps * SOLVER_STAGES[name], solver=name, schedule=schedule)
+    times = sampler.evaluation_times(sampler.time_grid(options, "cpu"), sampler.SOLVERS[name])
+    found = times.reshape(steps, -1).tolist()
+    assert [other for other in get_args(Solver) if sampler.solved_by(found, other)] == [name]
 
 
 def test_every_evaluation_is_reported_with_its_time() -> None:
-    """Progress and evidence see each step, in order."""
+    """Progress and evidence see each one, in order, with the flow."""
     seen: list[float] = []
-    *_, grid, _ = run(Toy(), on_step=lambda t, flow: seen.append(float(t)))
+    *_, grid, _ = run(Toy(), on_step=lambda evaluation, flow: seen.append(float(evaluation.time)))
     assert seen == grid[:-1].tolist()
+
+
+def test_padding_does_not_reach_the_reference_frames() -> None:
+    """In a batch each item keeps its own clip and no more."""
+    options, noise = Options(nfe=3, cfg_strength=0.0), torch.randn(2, 9, 4)
+    mel = torch.randn(2, 3, 4)
+    mel[1, 2:] = 0
+    sampled = sampler.sample(
+        sampler.plain(Toy()),
+        mel,
+        torch.ones(2, 3, dtype=torch.long),
+        noise,
+        sampler.time_grid(options, "cpu"),
+        options,
+        nothing,
+        reference_frames=torch.tensor([3, 2]),
+    )
+    assert torch.equal(sampled[0, :3], mel[0])
+    assert torch.equal(sampled[1, :2], mel[1, :2])
+    assert not torch.equal(sampled[1, 2], mel[1, 2])
 
 
 def test_the_reference_frames_come_out_as_they_went_in() -> None:
@@ -148,7 +223,7 @@ def test_upstreams_text_cache_is_cleared_even_when_a_step_fails() -> None:
     """A text left behind would be spoken by the next request of this thread."""
     toy = Toy()
 
-    def fail(t: Any, flow: Any) -> None:
+    def fail(evaluation: Any, flow: Any) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

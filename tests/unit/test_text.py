@@ -34,6 +34,37 @@ def test_neighbouring_pieces_could_not_have_been_one(words: str, limit: int) -> 
     assert all(len((one + other).encode()) > limit for one, other in itertools.pairwise(pieces))
 
 
+@given(SPEECH, st.integers(30, 60))
+@example("a" * 31, 30)
+@example("😀" * 30, 30)
+@example("a" + "…" * 10, 30)
+def test_an_opening_is_a_beginning_that_leaves_something_to_say(words: str, limit: int) -> None:
+    """A third of the limit to the limit, and at least as much behind it as is not stretched; or nothing."""
+    opening = text.opening(words, limit)
+    assert words.startswith(opening)
+    if opening:
+        assert limit // 3 <= len(opening.encode()) <= limit
+        assert len(words[len(opening) :].encode()) >= text.SHORT_BYTES
+    else:
+        assert len(words.encode()) <= limit
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("Hello, everybody. I am glad that you came.", "Hello, everybody. "),
+        ("Hello there everybody, I am glad that you came.", "Hello there everybody, "),
+        ("Hello there everybody who came here tonight", "Hello there everybody who "),
+        ("Hi. This goes on without a break for long", "Hi. This goes on without a "),
+        ("x" * 60, "x" * 30),
+        ("Thirty bytes are no long text.", ""),
+    ],
+)
+def test_an_opening_ends_at_the_best_place(words: str, expected: str) -> None:
+    """A sentence, else a clause, else a word, else a character."""
+    assert text.opening(words, 30) == expected
+
+
 @pytest.mark.parametrize(
     ("words", "limit", "expected"),
     [

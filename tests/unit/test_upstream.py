@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +13,6 @@ from engine.errors import CheckpointError, UpstreamError
 
 VOCABULARY = "infer/examples/vocab.txt"
 TINY = seeded.SIZES["seeded-tiny"]
-
-
-def test_the_models_import_without_the_trainer() -> None:
-    """No wandb, no datasets; afterwards the trainer itself is not hidden."""
-    code = (
-        "import sys; from engine import upstream; m = upstream.module('f5_tts.model'); "
-        "print('wandb' in sys.modules, 'datasets' in sys.modules, 'f5_tts.model.trainer' in sys.modules, "
-        "hasattr(m, 'Trainer'), m.DiT.__name__)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
-    )
-    assert done.stdout.split() == ["False", "False", "False", "False", "DiT"]
 
 
 def test_a_missing_package_is_named_with_its_cure() -> None:

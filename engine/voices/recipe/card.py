@@ -44,7 +44,6 @@ naturalness by DNSMOS (overall). Differences below are to the source speech of t
 ## Limits
 - Four synthetic speakers recorded at 16 kHz: nothing above 8 kHz.
 - Words outside the lexicon are spoken by rules and may be mispronounced; numbers are read digit by digit.
-- Slow for its size: the aim of RTF 0.10 at NFE 16 on four CPU cores is missed; `nox -s perf` measures it.
 - Pauses only at punctuation; questions sound like statements, as they do in the source voices.
 """
 

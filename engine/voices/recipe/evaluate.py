@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -15,6 +13,9 @@ from typing import Any
 import numpy as np
 
 from engine import durations, upstream
+from engine.errors import EngineError
+from engine.gate import judges
+from engine.gate.judges import words
 from engine.voices.recipe.sentences import VOICES
 
 log = logging.getLogger(__name__)
@@ -121,7 +122,10 @@ def judge_share(work: Path, folder: Path, system: str, clips: list[dict[str, Any
     import soundfile
 
     speaker = Speaker(folder)
-    hear, who, natural = recogniser(), speaker_judge(speaker.references), naturalness()
+    panel = judges.Panel(
+        {voice: clip for voice, (clip, _) in speaker.references.items()}, required=judges.ALL
+    )
+    opened = judges.open_panel(panel)
     out = work / "spoken" / system.replace(" ", "")
     out.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -132,69 +136,24 @@ def judge_share(work: Path, folder: Path, system: str, clips: list[dict[str, Any
         elif SYSTEMS[system]:
             samples = speaker.say(clip["text"], clip["voice"], SYSTEMS[system], seed=int(clip["file"][:3]))
         soundfile.write(out / clip["file"], samples, RATE, subtype="PCM_16")
-        low = resample(samples)
-        row = {"file": clip["file"], "voice": clip["voice"], "text": plain(clip["text"]), "heard": hear(low)}
-        rows.append(row | {"nearest": who(low), "mos": natural(low)})
+        found = judges.judge(judges.Item(samples, clip["text"], clip["voice"]), opened)
+        if found.heard is None or found.mos is None:
+            raise EngineError(
+                f"{clip['file']}: {found.not_judged}", "a clip that can be judged", "Listen to it"
+            )
+        row = {
+            "file": clip["file"],
+            "voice": clip["voice"],
+            "text": plain(clip["text"]),
+            "heard": found.heard,
+        }
+        rows.append(row | {"nearest": found.nearest, "mos": found.mos.ovrl})
     return rows
 
 
-def resample(samples: np.ndarray) -> np.ndarray:
-    """24 kHz to the judges' 16 kHz."""
-    import soxr
-
-    return np.asarray(soxr.resample(samples, RATE, 16_000), np.float32)
-
-
 def plain(text: str) -> str:
-    """Lower case, letters and apostrophes only: what word error rates are counted on."""
-    return " ".join(re.findall(r"[a-z']+", text.lower().replace("gg", "g g")))
-
-
-def recogniser() -> Callable[[np.ndarray], str]:
-    """pocketsphinx with its English model: 16 kHz samples -> words."""
-    from pocketsphinx import Decoder
-
-    decoder = Decoder(samprate=16_000, loglevel="FATAL")
-
-    def hear(samples: np.ndarray) -> str:
-        pad = np.zeros(4_800, np.float32)
-        decoder.start_utt()
-        decoder.process_raw(
-            (np.concatenate([pad, samples, pad]) * 32_767).astype(np.int16).tobytes(), full_utt=True
-        )
-        decoder.end_utt()
-        best = decoder.hyp()
-        return re.sub(r"\(\d+\)", "", best.hypstr) if best else ""
-
-    return hear
-
-
-def speaker_judge(references: dict[str, tuple[np.ndarray, str]]) -> Callable[[np.ndarray], str]:
-    """resemblyzer: 16 kHz samples -> the name of the reference clip that sounds most alike."""
-    from resemblyzer import VoiceEncoder, preprocess_wav
-
-    encoder = VoiceEncoder("cpu", verbose=False)
-    known = {
-        voice: encoder.embed_utterance(preprocess_wav(resample(clip), 16_000))
-        for voice, (clip, _) in references.items()
-    }
-
-    def nearest(samples: np.ndarray) -> str:
-        heard = preprocess_wav(samples, 16_000)
-        print_ = encoder.embed_utterance(heard if len(heard) else samples)
-        return max(known, key=lambda voice: float(known[voice] @ print_))
-
-    return nearest
-
-
-def naturalness() -> Callable[[np.ndarray], float]:
-    """DNSMOS (arXiv:2010.15258): 16 kHz samples -> overall quality, 1 to 5."""
-    from speechmos import dnsmos
-
-    def overall(samples: np.ndarray) -> float:
-        return float(dnsmos.run(np.clip(samples, -1, 1), sr=16_000)["ovrl_mos"])
-
-    return overall
+    """The words that error rates are counted on; the chat's "GG" is spoken as two letters."""
+    return " ".join(words.plain(text.lower().replace("gg", "g g")))
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, float | int]:

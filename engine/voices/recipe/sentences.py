@@ -55,12 +55,12 @@ _SLOTS = {
 }
 SLOTS = {"who": WHO} | {name: words.split("|") for name, words in _SLOTS.items()}
 REFERENCES = {
-    "slt": "The weather is lovely, so we walked along the river.",
-    "rms": "My brother bought a small boat and painted it yellow.",
-    "awb": "Every morning she reads the paper and drinks her coffee.",
-    "kal16": "The children found an old map under the kitchen floor.",
+    "slt": "The weather is lovely this morning.",
+    "rms": "My brother bought a small boat.",
+    "awb": "Every morning she drinks coffee.",
+    "kal16": "The children found an old map.",
 }
-"""What the reference clips say; held out like the test sentences."""
+"""What the reference clips say; held out like the test sentences. Short: every step computes them again."""
 
 
 @dataclass(frozen=True)

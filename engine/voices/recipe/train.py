@@ -25,14 +25,14 @@ from engine.voices.recipe.windows import LENGTHS, Windows, reference_mask, times
 
 log = logging.getLogger(__name__)
 ARCH: dict[str, Any] = {
-    "dim": 256,
-    "depth": 8,
-    "heads": 4,
+    "dim": 128,
+    "depth": 4,
+    "heads": 2,
     "ff_mult": 2,
-    "text_dim": 128,
+    "text_dim": 256,
     "text_mask_padding": True,
     "qk_norm": None,
-    "conv_layers": 4,
+    "conv_layers": 6,
     "pe_attn_head": None,
     "attn_backend": "torch",
     "attn_mask_enabled": False,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from engine.gate.baseline import Baseline, Limit, ProductLimits, RelativeLimits, Selection
-from engine.gate.fitness import Finding, Preflight
+from engine.gate.fitness import AfterBlock, Finding, Preflight
 from engine.gate.record import ABBA, BAAB, Call, Process, Run, Series, Side
 from engine.gate.sequential import Plan
 from engine.gate.workload import SENTENCES, Clip, Workload, pinned
@@ -26,6 +26,8 @@ HOT = Finding(
     check="CPU temperature", status="unfit", observed="91 C", expected="below 85 C", cure="Let it cool down"
 )
 UNFIT = Preflight(findings=(HOT,))
+HALF_WAY = tuple(AfterBlock(block=block, findings=(HOT,) if block >= 5 else ()) for block in range(10))
+"""A machine that was too hot from the sixth block on."""
 MACHINE = Machine("", "Test CPU", "x86_64", 4, 8000, (), "", False, ("avx2",), {"torch": "2.13.0"})
 
 

@@ -35,8 +35,9 @@ class Timings:
 
 class Audio:
     seconds, timings = 2.0, Timings()
-    def __init__(self, text, seed):
-        self.samples = Samples(f"{text} {seed}".encode())
+    def __init__(self, text, seed, voice):
+        own = "" if voice.text == "Words." else f" {voice.audio} {voice.text}"
+        self.samples = Samples(f"{text} {seed}{own}".encode())
 
 class Proof:
     proven, observed = None, "nothing yet"
@@ -45,7 +46,7 @@ class Engine:
     checkpoint = Checkpoint()
     def synthesize(self, text, voice=None, *, seed=0, speed=1.0):
         print("a library that prints")
-        return Audio(text, seed)
+        return Audio(text, seed, voice)
     def evidence(self):
         return {"reference_cache": Proof()}
 

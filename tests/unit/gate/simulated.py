@@ -12,16 +12,14 @@ import numpy as np
 
 from engine.gate import measure, run, verdict
 from engine.gate.baseline import Selection
-from engine.gate.fitness import Preflight
-from engine.gate.instrument import Material, Target
+from engine.gate.fitness import AfterBlock, Preflight
+from engine.gate.instrument import Material, Reference, Target
 from engine.gate.measure import Measured, Settings
 from engine.gate.record import Arm, Call, Run
 from engine.gate.sequential import Plan
 from engine.gate.workload import Sentence
 from tests.unit.gate import builders
 
-STAGES = {"sampling": 0.90, "vocoder": 0.10}
-"""Shares of a healthy call."""
 TARGET = Target(Path(), "0123456789ab", False, "reference")
 PROVEN: tuple[bool | None, str] = (True, "7 evaluations a piece")
 
@@ -37,6 +35,7 @@ class Fault:
         cold: factor on the first calls of each process, for `cold_calls` calls.
         audio: factor on the length of the audio.
         proof: what a toggle's evidence says.
+        share: of a healthy call's time that is sampling; the rest is the vocoder.
         throttled_from: share of the run's processes after which the machine is 28 % slower, for both arms.
         weights: the digest of the weights.
     """
@@ -48,6 +47,7 @@ class Fault:
     cold_calls: int = 0
     audio: float = 1.0
     proof: tuple[bool | None, str] = PROVEN
+    share: float = 0.9
     throttled_from: float = 2.0
     weights: str = builders.WEIGHTS
 
@@ -70,7 +70,7 @@ class Made:
             "load_seconds": 3.0,
         }
 
-    def call(self, sentence: Sentence) -> Call:
+    def call(self, sentence: Sentence, voice: Reference | None = None) -> Call:
         """A call whose time follows from the length of the text."""
         fault, machine = self._fault, self._machine
         self._count += 1
@@ -80,7 +80,8 @@ class Made:
             factor *= 1.5
         if self._count <= fault.cold_calls:
             factor *= fault.cold
-        own = {name: share * fault.stages.get(name, 1.0) for name, share in STAGES.items()}
+        healthy = {"sampling": fault.share, "vocoder": 1 - fault.share}
+        own = {name: share * fault.stages.get(name, 1.0) for name, share in healthy.items()}
         audio = len(sentence.text) / 15
         stages = {name: 0.2 * audio * share * factor for name, share in own.items()}
         return Call(
@@ -123,7 +124,12 @@ class Machine:
     def open(self, arm: Arm) -> Iterator[Made]:
         """A process of one arm. Throttling and warm-up hit both; every other fault the candidate alone."""
         fault = self._fault
-        shared = Fault(throttled_from=fault.throttled_from, cold=fault.cold, cold_calls=fault.cold_calls)
+        shared = Fault(
+            share=fault.share,
+            throttled_from=fault.throttled_from,
+            cold=fault.cold,
+            cold_calls=fault.cold_calls,
+        )
         own = fault if arm == "candidate" else shared
         yield Made(self, arm, own)
 
@@ -135,11 +141,18 @@ def settings(
     return Settings(Plan(blocks_max=blocks, family=len(names) + 1), names, 3600.0, calls, seed=1)
 
 
-def measured(fault: Fault = NONE, plan: Settings | None = None) -> Measured:
+def quiet(block: int) -> AfterBlock:
+    """A machine on which nothing is wrong when a block has ended."""
+    return AfterBlock(block=block, findings=())
+
+
+def measured(
+    fault: Fault = NONE, plan: Settings | None = None, watch: measure.Watch = quiet, seed: int = 0
+) -> Measured:
     """What the gate measures on a machine with the fault."""
     plan = plan or settings()
-    machine = Machine(fault, 4 * plan.plan.blocks_max)
-    return measure.measure(plan, machine.open, lambda said: None, clock=lambda: 0.0)
+    machine = Machine(fault, 4 * plan.plan.blocks_max, seed=seed)
+    return measure.measure(plan, machine.open, watch, lambda said: None, clock=lambda: 0.0)
 
 
 def assembled(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from engine.errors import BaselineError
 from engine.gate import baseline
 from engine.gate.baseline import BASELINES, Baseline, Recorded, dump, find_recorded, load, parse, select
+from engine.gate.quality_limits import Limits as QualityLimits
 from engine.gate.record import EditedError
 from engine.gate.recording import loosened
 from engine.gate.workload import check_pins
@@ -338,6 +339,51 @@ def test_removed_samples_and_machines_are_loosened() -> None:
     assert loosened(builders.baseline(), full) == []
     listed = builders.portable(machines_with_own_baseline=("x",))
     assert loosened(listed, builders.portable()) == ["x no longer needs its own baseline"]
+
+
+def with_quality(required: tuple[Any, ...] = ("words",), **changes: float) -> Baseline:
+    """The test baseline with limits of quality."""
+    quality = {"quality": QualityLimits(**changes), "required_judges": required}
+    return builders.baseline(relative=builders.RELATIVE.model_copy(update=quality))
+
+
+@given(st.sampled_from(sorted(QualityLimits.model_fields)), st.floats(0.5, 2.0))
+def test_a_limit_of_quality_is_loosened_exactly_when_it_is_raised(name: str, factor: float) -> None:
+    """Each of them is looked at, and named."""
+    before = getattr(QualityLimits(), name)
+    found = loosened(with_quality(), with_quality(**{name: before * factor}))
+    assert bool(found) == (before * factor > before)
+    assert all(f"relative.quality.{name}" in sentence for sentence in found)
+
+
+def test_quality_cannot_be_taken_out_of_a_baseline_unseen() -> None:
+    """Neither its limits nor a judge that must be there; to add them is fine."""
+    found = loosened(with_quality(), builders.baseline())
+    assert any("relative.quality.mos_drop was removed" in sentence for sentence in found)
+    assert "judge 'words' is no longer required" in found
+    assert loosened(builders.baseline(), with_quality()) == []
+
+
+def test_limits_of_quality_are_written_out_and_read_again() -> None:
+    """Each figure stands in the file, where it can be seen and edited, the code's own defaults too."""
+    text = dump(with_quality())
+    assert set(json.loads(text)["relative"]["quality"]) == set(QualityLimits.model_fields)
+    assert parse(text, "x.json") == with_quality()
+    for value in PLACEHOLDERS:
+        with pytest.raises(BaselineError, match=r"x\.json"):
+            parse(edited(with_quality(), "relative.quality.mos_drop", value), "x.json")
+    with pytest.raises(BaselineError, match="null is a placeholder"):
+        parse(edited(with_quality(), "relative.quality", None), "x.json")
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_committed_files_hold_the_limits_that_were_calibrated(path: Path) -> None:
+    """The calibration is about the limits in code; a file that asks for more is fine, for less is not."""
+    found = load(path)
+    assert found.relative.quality is not None
+    for name, upper in found.relative.quality:
+        assert upper <= getattr(QualityLimits(), name), name
+    assert set(found.relative.required_judges) == {"words", "speaker", "mos"}
 
 
 def test_a_lower_bound_that_is_dropped_is_loosened() -> None:

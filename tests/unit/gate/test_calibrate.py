@@ -191,6 +191,7 @@ class TestReport:
         never = Scenario(Noise(0.01), 0.0, 4, 50, (("SAME", Target(at_most=0.0)),))
         monkeypatch.setattr(calibrate, "scenarios", lambda: [never])
         monkeypatch.setattr(calibrate, "curve", lambda cv, blocks, seed, quick: CURVE)
+        monkeypatch.setattr("engine.gate.calibration_plot.plot", lambda report, path: None)
         paths = ("--out", str(tmp_path / "c.json"), "--plot", str(tmp_path / "c.png"))
         assert calibrate.main(paths) == 1
         assert never.name in capsys.readouterr().out.replace("\n", " ")

@@ -63,7 +63,7 @@ def test_a_side_that_hangs_is_ended(tmp_path: Path) -> None:
     hang = "import threading\ndef load(*a, **k): threading.Event().wait()"
     with (
         pytest.raises(UsageError, match="code -9"),
-        opened(tmp_path, hang, timeout=1.0) as open_worker,
+        opened(tmp_path, hang, timeout=0.2) as open_worker,
         open_worker("base"),
     ):
         pytest.fail("it must not come this far")

@@ -10,8 +10,10 @@ import pytest
 
 from engine.errors import UsageError
 from engine.gate import measure
+from engine.gate.fitness import AfterBlock
 from engine.gate.record import ABBA, BAAB, Arm
-from tests.unit.gate.simulated import Fault, Machine, Made, measured, settings
+from tests.unit.gate import builders
+from tests.unit.gate.simulated import Fault, Machine, Made, measured, quiet, settings
 
 
 def orders(seed: int) -> list[tuple[Arm, ...]]:
@@ -57,7 +59,7 @@ def test_the_budget_ends_it_between_blocks_and_says_what_more_would_buy() -> Non
     """No block begins that would end later than the budget."""
     plan = dataclasses.replace(settings(calls=4, names=("short",)), budget_seconds=900.0)
     _, open_worker, now = clock(60.0)
-    found = measure.measure(plan, open_worker, lambda said: None, lambda: now[0])
+    found = measure.measure(plan, open_worker, quiet, lambda said: None, lambda: now[0])
     assert len(found.processes) == 3 * 4
     assert now[0] <= 900
     assert "ended after 3 of 10 blocks" in found.notes[0]
@@ -68,7 +70,7 @@ def test_one_block_is_measured_whatever_the_budget() -> None:
     """A verdict needs samples."""
     plan = dataclasses.replace(settings(calls=4, names=("short",)), budget_seconds=1.0)
     _, open_worker, now = clock(60.0)
-    assert len(measure.measure(plan, open_worker, lambda said: None, lambda: now[0]).processes) == 4
+    assert len(measure.measure(plan, open_worker, quiet, lambda said: None, lambda: now[0]).processes) == 4
 
 
 @pytest.mark.parametrize(("budget", "calls"), [(10.0, measure.MIN_CALLS), (1e9, measure.MAX_CALLS)])
@@ -77,7 +79,7 @@ def test_calls_are_chosen_by_the_budget_within_bounds(budget: float, calls: int)
     said: list[str] = []
     plan = dataclasses.replace(settings(blocks=1), calls=None, budget_seconds=budget)
     _, open_worker, now = clock(20.0)
-    found = measure.measure(plan, open_worker, said.append, lambda: now[0])
+    found = measure.measure(plan, open_worker, quiet, said.append, lambda: now[0])
     assert len(found.processes) == 4
     assert {len(one.warmup) + len(one.calls) for process in found.processes for one in process.series} == {
         calls
@@ -103,4 +105,27 @@ def test_an_arm_that_changes_during_the_run_is_refused() -> None:
             yield made
 
     with pytest.raises(UsageError, match=r"options of the .* changed"):
-        measure.measure(settings(), open_worker, lambda said: None, lambda: 0.0)
+        measure.measure(settings(), open_worker, quiet, lambda said: None, lambda: 0.0)
+
+
+def test_the_machine_is_looked_at_after_each_block_and_what_is_wrong_is_said_at_once() -> None:
+    """Between blocks, when no process runs; whoever waits for the verdict hears of it while it lasts."""
+    machine, running, said = Machine(Fault(), 40), [0], list[str]()
+
+    @contextlib.contextmanager
+    def open_worker(arm: Arm) -> Iterator[Made]:
+        with machine.open(arm) as made:
+            running[0] += 1
+            yield made
+            running[0] -= 1
+
+    def watch(block: int) -> AfterBlock:
+        assert running[0] == 0
+        return AfterBlock(block=block, findings=(builders.HOT,) if block == 1 else ())
+
+    plan = settings(blocks=3, calls=4, names=("short",))
+    found = measure.measure(plan, open_worker, watch, said.append, lambda: 0.0)
+    assert [(after.block, after.fit) for after in found.after_blocks] == [(0, True), (1, False), (2, True)]
+    (told,) = [line for line in said if "unfit" in line]
+    assert told == f"unfit after block 2: {builders.HOT.sentence}"
+    assert "Let it cool down" in told

@@ -13,7 +13,7 @@ from engine.gate import instrument, plugin, run
 from engine.gate.instrument import Material
 from engine.gate.record import Arm, read
 from tests.unit.gate import builders
-from tests.unit.gate.simulated import TARGET, Fault, Machine
+from tests.unit.gate.simulated import TARGET, Fault, Machine, quiet
 
 
 class Benchmark:
@@ -43,10 +43,11 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> plugin.Session:
     def opener(*_: object, **__: object) -> Iterator[instrument.Opener]:
         yield machine.open
 
+    monkeypatch.setattr(run, "watch", lambda scene: quiet)
     monkeypatch.setattr(run, "look", lambda request, report: scene)
     monkeypatch.setattr(run, "targets", lambda *_: contextlib.nullcontext(arms))
     monkeypatch.setattr(instrument, "opener", opener)
-    return plugin.Session(run.Request(quick=True, seed=1, records=tmp_path / "records"), {})
+    return plugin.Session(run.Request(quick=True, seed=1, records=tmp_path / "records", quality=False), {})
 
 
 def measure(session: plugin.Session, places: list[plugin.Place]) -> Benchmark:
@@ -61,13 +62,16 @@ def measure(session: plugin.Session, places: list[plugin.Place]) -> Benchmark:
 
 def test_a_session_is_judged_like_a_run_of_the_gate(session: plugin.Session) -> None:
     """Every process in its place, a record on disk, and a verdict."""
-    benchmark = measure(session, session.places)
+    measure(session, session.places[:3])
+    assert session.after_blocks == []
+    benchmark = measure(session, session.places[3:])
     assert session.complete
     session.judge()
     assert session.outcome is not None
     assert session.outcome.run.verdict is not None
     assert read(session.outcome.path) == session.outcome.run
     assert [(one.arm, one.block, one.position) for one in session.outcome.run.processes] == session.places
+    assert [after.block for after in session.outcome.run.after_blocks] == [0, 1, 2]
     assert (
         benchmark.extra_info["options"] == session.outcome.run.candidate.options
         or benchmark.extra_info["arm"] == "base"
@@ -75,6 +79,32 @@ def test_a_session_is_judged_like_a_run_of_the_gate(session: plugin.Session) -> 
     assert benchmark.extra_info["machine"] == builders.MACHINE.key
     assert benchmark.group == "short"
     assert "short" in plugin._rendered(session.outcome.run)
+
+
+def test_a_session_judges_quality_once_its_blocks_are_measured(
+    session: plugin.Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With the same arms, and what was timed at hand; it is prepared before the first process starts."""
+    held: list[int] = []
+
+    def hold(audition: object, open_outputs: object, processes: tuple[object, ...], *_: object) -> None:
+        assert audition == "prepared"
+        held.append(len(processes))
+
+    monkeypatch.setattr(run.audition, "prepare", lambda *_, **__: FakeAudition("prepared"))
+    monkeypatch.setattr(run.audition, "hold", hold)
+    asked = run.Request(quick=True, seed=1, records=tmp_path / "records")
+    again = plugin.Session(asked, {})
+    measure(again, again.places)
+    assert held == []
+    again.judge()
+    assert held == [12]
+
+
+class FakeAudition(str):
+    """Nobody is missing."""
+
+    missing: Mapping[str, str] = {}
 
 
 def test_a_session_with_a_missing_benchmark_gives_no_verdict(session: plugin.Session) -> None:

@@ -13,7 +13,7 @@ from engine.gate.fitness import Preflight
 from engine.gate.snapshot import Readings, Snapshot
 from engine.machine import describe
 from tests.unit.gate.trees import machines
-from tests.unit.gate.trees.looking import PACKAGES, look, named, seen
+from tests.unit.gate.trees.looking import PACKAGES, look, look_after_block, named, seen
 from tests.unit.gate.trees.machines import plant
 
 
@@ -48,11 +48,26 @@ def test_what_others_use_now_decides_over_the_lagging_average(
     assert (found.get("CPU used by others"), found["load per core"]) == statuses
 
 
-def test_load_of_the_measurement_itself_is_not_judged(tmp_path: Path) -> None:
-    """Under load the CPU and GPU are ours, and nobody is asked to watch."""
-    machine = describe(plant(tmp_path, machines.orin()))
-    result = preflight.check(machine, tmp_path, busy=lambda: pytest.fail("watched"), under_load=True)
-    assert not {"load per core", "CPU used by others", "GPU used by others"} & seen(result).keys()
+def test_after_a_block_only_what_others_do_now_counts(tmp_path: Path) -> None:
+    """The load average is still that of our own processes, which have ended; strangers are not."""
+    files = {**machines.orin(), "proc/loadavg": "99.0 0 0 1/1 1\n"}
+    quiet = look_after_block(tmp_path, files, busy=0.1)
+    assert quiet.fit
+    assert "load per core" not in seen(quiet)
+    assert seen(look_after_block(tmp_path, files, busy=0.7))["CPU used by others"] == "unfit"
+    stranger = Snapshot("jtop", gpu_processes=("trainer (77)",))
+    assert seen(look_after_block(tmp_path, files, extra=stranger))["GPU used by others"] == "unfit"
+
+
+def test_after_a_block_only_what_may_have_changed_is_looked_at(tmp_path: Path) -> None:
+    """Cheap, and the same findings by the same names as before the run."""
+    before, after = look(tmp_path, machines.orin()), look_after_block(tmp_path, machines.orin())
+    assert after.block == 3
+    assert seen(after).keys() == {
+        "CPU clocks", "GPU clocks", "memory clock", "CPU temperature", "GPU temperature", "throttling",
+        "power supply", "CPU used by others", "GPU used by others",
+    }  # fmt: skip
+    assert seen(after).items() <= seen(before).items()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from engine.gate import sysfs
 from engine.gate.snapshot import Clock
 from tests.unit.gate.trees import machines
-from tests.unit.gate.trees.looking import look, named, seen
+from tests.unit.gate.trees.looking import look, look_after_block, named, seen
 from tests.unit.gate.trees.machines import GPU, THERMAL, plant
 
 
@@ -110,11 +110,11 @@ def test_the_memory_clock_that_only_root_sees_is_no_obstacle(tmp_path: Path) -> 
     assert result.fit
 
 
-def test_a_clock_below_its_limit_is_throttling_only_under_load(tmp_path: Path) -> None:
-    """An idle GPU may rest; a busy one may not."""
+def test_a_clock_below_its_limit_is_throttling_only_after_work(tmp_path: Path) -> None:
+    """An idle GPU may rest; one that was busy a moment ago may not."""
     files = {**machines.orin(), f"{GPU}/cur_freq": "918000000\n"}
     assert seen(look(tmp_path, files))["GPU clocks"] == "ok"
-    finding = named(look(tmp_path, files, under_load=True), "GPU clocks")
+    finding = named(look_after_block(tmp_path, files), "GPU clocks")
     assert (finding.status, finding.observed) == ("unfit", "GPU throttled to 918 of 1300 MHz")
 
 
@@ -122,7 +122,7 @@ def test_a_clock_below_its_limit_is_throttling_only_under_load(tmp_path: Path) -
 def test_a_busy_clock_may_be_a_step_below_its_limit(tmp_path: Path, share: float, status: str) -> None:
     """Counters round; throttling is more than that."""
     files = {**machines.orin(), f"{GPU}/cur_freq": f"{int(machines.GPU_MAX * share)}\n"}
-    assert seen(look(tmp_path, files, under_load=True))["GPU clocks"] == status
+    assert seen(look_after_block(tmp_path, files))["GPU clocks"] == status
 
 
 def test_clocks_locked_below_the_hardware_are_capped(tmp_path: Path) -> None:
@@ -155,3 +155,22 @@ def test_overcurrent_events_warn(tmp_path: Path) -> None:
     files = {**machines.orin(), "sys/class/hwmon/hwmon3/oc3_event_cnt": "37\n"}
     finding = named(look(tmp_path, files), "power supply")
     assert (finding.status, finding.observed) == ("warning", "37 events")
+
+
+@pytest.mark.parametrize(
+    ("files", "check", "observed"),
+    [
+        (machines.orin(throttled=True), "throttling", "gpu-throttle-alert"),
+        (machines.orin(throttled=True), "GPU clocks", "GPU throttled to 918 of 1300 MHz"),
+        (machines.orin(celsius=86.0), "GPU temperature", "86.0 C"),
+        (machines.orin(locked=False), "CPU clocks", "cpu0 free, 730 to 2202 MHz (and 11 more)"),
+    ],
+)
+def test_what_begins_half_way_is_seen_after_the_block(
+    tmp_path: Path, files: machines.Files, check: str, observed: str
+) -> None:
+    """Throttling, heat, and clocks that somebody unlocked."""
+    assert look_after_block(tmp_path / "before", machines.orin()).fit
+    finding = named(look_after_block(tmp_path / "after", files), check)
+    assert (finding.status, finding.observed) == ("unfit", observed)
+    assert finding.cure

@@ -148,6 +148,15 @@ def test_any_edited_value_is_detected(tmp_path_factory: pytest.TempPathFactory, 
         record.read(path)
 
 
+def test_what_was_seen_after_a_block_is_recorded_with_it(tmp_path: Path) -> None:
+    """Each finding with the block after which it was seen."""
+    run = builders.run(after_blocks=builders.HALF_WAY)
+    read = record.read(record.write(run, tmp_path))
+    assert read == run
+    assert [after.block for after in read.after_blocks if after.having("unfit")] == [5, 6, 7, 8, 9]
+    assert (read.preflight.fit, read.fit, builders.run().fit) == (True, False, True)
+
+
 def test_a_reformatted_record_is_still_valid(tmp_path: Path) -> None:
     """White space carries no samples: pretty-printing a record does not invalidate it."""
     path = record.write(builders.run(), tmp_path)
@@ -258,9 +267,19 @@ def test_a_placeholder_is_no_call(field: str, value: object) -> None:
         ({"base": None}, "no such side"),
         ({"candidate": builders.side(builders.WORKLOADS[:1])}, "ran other workloads"),
         ({"found": builders.processes(blocks=2)[1:]}, "neither ABBA nor BAAB"),
+        ({"after_blocks": builders.HALF_WAY[:-1]}, "once after each block"),
+        ({"after_blocks": (*builders.HALF_WAY, builders.HALF_WAY[-1])}, "once after each block"),
         ({"found": ()}, "at least 1 item"),
     ],
-    ids=["local time", "arm without side", "other workloads", "incomplete block", "no process"],
+    ids=[
+        "local time",
+        "arm without side",
+        "other workloads",
+        "incomplete block",
+        "a block not looked at",
+        "a block looked at twice",
+        "no process",
+    ],
 )
 def test_an_incoherent_run_is_refused(changes: dict[str, Any], message: str) -> None:
     """A run must be in UTC, of whole blocks, and of the workloads that its sides name."""

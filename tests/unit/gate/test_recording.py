@@ -14,7 +14,7 @@ from engine.gate.baseline import dump, load
 from engine.gate.record import Run
 from engine.gate.recording import loosened, record_entry
 from engine.gate.verdict import judge
-from tests.unit.gate import builders
+from tests.unit.gate import builders, speakers
 
 
 def judged(run: Run) -> Run:
@@ -137,6 +137,14 @@ def test_a_crash_while_writing_leaves_the_old_baseline(folder: Path, monkeypatch
 def _record(job: tuple[str, Any]) -> None:
     text, folder = job
     record_entry(Run.model_validate_json(text), folder)
+
+
+def test_samples_of_a_candidate_that_lost_quality_are_not_recorded(folder: Path, tmp_path: Path) -> None:
+    """Fast because it skips work is no baseline."""
+    run = speakers.held(tmp_path, speakers.Arms(candidate=speakers.truncated))
+    run = run.model_copy(update={"verdict": judge(run, speakers.SELECTION)})
+    with pytest.raises(UsageError, match="duration"):
+        record_entry(run, folder)
 
 
 def test_writers_in_several_processes_lose_nothing(folder: Path) -> None:

@@ -15,11 +15,11 @@ from PIL import Image
 from rich.console import Console, RenderableType
 
 from engine.errors import OutputError, UsageError
-from engine.gate import report
+from engine.gate import quality_table, report
 from engine.gate.record import Judgement, Run
 from engine.gate.recording import Change
 from engine.gate.verdict import judge
-from tests.unit.gate import builders
+from tests.unit.gate import builders, speakers
 from tests.unit.gate.test_baseline import entry
 
 
@@ -47,7 +47,8 @@ def test_the_table_fits_100_columns_and_has_a_row_for_each_workload() -> None:
     """Every heading and workload is there in full, and no line is wider."""
     text = shown(report.table(judged()))
     assert max(len(line) for line in text.splitlines()) <= 100
-    for word in (*report.HEADINGS, "short", "medium", "SAME", "PASS (exit 0)", "untrained", builders.KEY):
+    alone = "PASS on speed alone, QUALITY NOT JUDGED (exit 0)"
+    for word in (*report.HEADINGS, "short", "medium", "SAME", alone, "untrained", builders.KEY):
         assert word in text
     assert "…" not in text
 
@@ -59,6 +60,68 @@ def test_every_row_has_a_sentence() -> None:
         assert any(line.startswith(f"{name}, centre: SLOWER: ") for line in lines)
         assert any(line.startswith(f"{name}, memory: OVER LIMIT: ") for line in lines)
     assert "REGRESSION (exit 1)" in lines
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A judged run with a quality pass, whose candidate repeats itself badly."""
+    run = speakers.held(
+        tmp_path_factory.mktemp("waves"), speakers.Arms(candidate=speakers.truncated), ratio=0.5
+    )
+    return run.model_copy(update={"verdict": judge(run, speakers.SELECTION)})
+
+
+def test_speed_and_quality_stand_side_by_side_under_one_verdict(spoken: Run) -> None:
+    """Both arms' figures, the difference, the limit, and the outcome of each question."""
+    text = shown(report.table(spoken))
+    assert max(len(line) for line in text.splitlines()) <= 100
+    row = next(line for line in text.splitlines() if "duration" in line)
+    assert [cell in row for cell in ("2.0%", "FAULT", "-20.0%")] == [True] * 3
+    assert next(line for line in text.splitlines() if "MOS" in line).count("3.00") == 2
+    for word in (*quality_table.HEADINGS, "FASTER", "timed = judged", "CER", "REGRESSION (exit 1)"):
+        assert word in text
+    assert "quality, duration: FAULT: " in text
+
+
+def test_quality_is_in_markdown_and_junit_too(spoken: Run) -> None:
+    """A second table, and a case for each question."""
+    page = report.markdown(spoken)
+    assert page.startswith("### Gate: REGRESSION (exit 1)")
+    assert page.count("| --- |") == 2
+    assert "| duration | " in page
+    suite = ElementTree.fromstring(report.junit(spoken))
+    asked = [case.attrib["name"] for case in suite.iter("testcase") if case.attrib["classname"] == "quality"]
+    assert spoken.verdict is not None
+    assert asked == [one.question for one in spoken.verdict.quality]
+
+
+def test_a_pass_on_speed_alone_is_not_a_pass_on_quality(tmp_path: Path) -> None:
+    """Wherever the verdict is read."""
+    alone = judged()
+    for page in (shown(report.table(alone), 1000), report.markdown(alone)):
+        assert "PASS on speed alone, QUALITY NOT JUDGED" in page
+        assert "Quality was not judged" in page
+    both = speakers.held(tmp_path)
+    both = both.model_copy(update={"verdict": judge(both, speakers.SELECTION)})
+    assert "PASS (exit 0)" in shown(report.table(both), 1000)
+
+
+def test_a_missing_judge_is_told_once(tmp_path: Path) -> None:
+    """Among the notes; the rows say NOT JUDGED."""
+    run = speakers.held(
+        tmp_path,
+        judge=lambda items, *others: [
+            scores.model_copy(update={"mos": None, "not_judged": {"mos": "not installed"}})
+            for scores in speakers.heard(items, *others)
+        ],
+    )
+    assert run.quality is not None
+    run = run.model_copy(
+        update={"quality": run.quality.model_copy(update={"missing": {"mos": "not installed"}})}
+    )
+    text = shown(report.table(run.model_copy(update={"verdict": judge(run, speakers.SELECTION)})), 1000)
+    assert text.count("not installed") == 1
+    assert "NOT JUDGED" in next(line for line in text.splitlines() if "MOS" in line)
 
 
 def test_undecided_is_explained() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ import pytest
 
 from engine import cli
 from engine.errors import BaselineError, EngineError, UsageError
-from engine.gate import record, recording, revision, run
+from engine.gate import faults, record, recording, revision, run
 from engine.gate.baseline import Selection
+from engine.gate.fitness import AfterBlock
 from engine.gate.instrument import Material
 from engine.gate.sequential import Plan
-from tests.unit.gate import builders
-from tests.unit.gate.simulated import assembled, measured, settings
+from tests.unit.gate import builders, speakers
+from tests.unit.gate.simulated import Fault, Machine, assembled, measured, quiet, settings
 from tests.unit.gate.test_revision import git
 
 MATERIAL = Material("made-up", "made-up", Path("clip.wav"), "Words.")
@@ -46,6 +48,15 @@ def test_quick_is_three_blocks_of_the_shortest_workload_and_the_default_is_all_o
     assert (quick.plan.blocks_max, quick.workloads, quick.plan.family) == (3, ("short",), 2)
     assert (full.plan.blocks_max, full.plan.family, full.calls) == (10, 4, None)
     assert run.Request(blocks=2, seed=7).settings().seed == 7
+
+
+def test_the_budget_keeps_time_for_the_quality_pass() -> None:
+    """A quarter of an hour is for both; a short budget is halved; without quality all of it is for speed."""
+    seconds = [
+        run.Request(quality=quality, budget_minutes=minutes).settings().budget_seconds
+        for minutes, quality in ((14.0, True), (4.0, True), (14.0, False))
+    ]
+    assert seconds == [60 * 9, 60 * 2, 60 * 14]
 
 
 def test_by_default_the_preset_of_the_device_is_held_against_the_reference() -> None:
@@ -139,6 +150,7 @@ def test_the_record_holds_the_verdict_and_what_people_should_know(tmp_path: Path
     assert record.read(outcome.path) == outcome.run
     assert outcome.run.verdict is not None
     assert "a note of the measurement" in outcome.run.verdict.notes
+    assert faults.note() in outcome.run.verdict.notes
     assert outcome.run.verdict.code == 0
 
 
@@ -159,6 +171,77 @@ def test_force_is_recorded_only_where_it_was_needed(tmp_path: Path) -> None:
 
 
 TARGET = run.Target(Path(), "0123456789ab", False, "reference")
+
+
+@pytest.mark.parametrize(("force", "outcome"), [(False, "UNFIT"), (True, "FORCED")])
+def test_the_gate_looks_at_the_machine_after_each_block(
+    force: bool, outcome: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that became unfit half-way makes the run unfit, unless forced; the record says which either way."""
+    clip = tmp_path / "clip.wav"
+    clip.write_bytes(b"audio")
+    scene = run.Scene(
+        builders.MACHINE, builders.FIT, builders.selection(), Material("made-up", "made-up", clip, "Words.")
+    )
+
+    def after_block(block: int, machine: Any) -> AfterBlock:
+        assert machine is scene.machine
+        return AfterBlock(block=block, findings=(builders.HOT,) if block else ())
+
+    monkeypatch.setattr(run, "look", lambda request, report: scene)
+    arms = {"base": TARGET, "candidate": TARGET}
+    monkeypatch.setattr(run, "targets", lambda *_: contextlib.nullcontext(arms))
+    monkeypatch.setattr(
+        run.instrument, "opener", lambda *_, **__: contextlib.nullcontext(Machine(Fault(), 12).open)
+    )
+    monkeypatch.setattr(run.preflight, "after_block", after_block)
+    said: list[str] = []
+    request = run.Request(quick=True, seed=1, force=force, quality=False, records=tmp_path / "records")
+    found = run.gate(request, said.append).run
+    assert found.forced is force
+    assert [after.fit for after in found.after_blocks] == [True, False, False]
+    assert found.verdict is not None
+    assert found.verdict.trust[0].outcome == outcome
+    assert "After block 2, 3" in found.verdict.trust[0].sentence
+    assert sum("unfit after block" in line for line in said) == 2
+
+
+@pytest.mark.parametrize("truncated", [False, True])
+def test_the_gate_judges_what_was_timed(
+    truncated: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Speed and quality in one record and one verdict: a faster candidate that says less exits 1."""
+    clip = tmp_path / "clip.wav"
+    clip.write_bytes(b"audio")
+    material = Material("made-up", "made-up", clip, "Words.")
+    scene = run.Scene(builders.MACHINE, builders.FIT, speakers.SELECTION, material)
+    asked: list[dict[str, Any]] = []
+
+    def prepare(*_: Any, **changes: Any) -> Any:
+        asked.append(changes)
+        return speakers.prepared(names=("short",))
+
+    answers = speakers.Arms(candidate=speakers.truncated if truncated else speakers.wave)
+    monkeypatch.setattr(run, "look", lambda request, report: scene)
+    monkeypatch.setattr(
+        run, "targets", lambda *_: contextlib.nullcontext({"base": TARGET, "candidate": TARGET})
+    )
+    monkeypatch.setattr(run.preflight, "after_block", lambda block, machine: quiet(block))
+    monkeypatch.setattr(
+        run.instrument, "opener", lambda *_, outputs, **__: speakers.opening(answers)(outputs)
+    )
+    monkeypatch.setattr(run.audition, "prepare", prepare)
+    monkeypatch.setattr(run.audition.judges, "judge_all", speakers.heard)
+    request = run.Request(quick=True, seed=1, records=tmp_path / "records")
+    outcome = run.gate(request, lambda said: None)
+    assert outcome.run.verdict is not None
+    assert outcome.run.verdict.code == (1 if truncated else 0)
+    assert outcome.run.quality is not None
+    assert record.read(outcome.path) == outcome.run
+    assert asked == [{"quick": True, "seed": 1, "recogniser": "pocketsphinx"}]
+    said = {one.question: one.outcome for one in outcome.run.verdict.quality}
+    assert said["timed = judged"] == "MATCHED"
+    assert (said["duration"] == "FAULT") == truncated
 
 
 def test_a_plan_that_could_never_decide_is_told_before_it_starts() -> None:
@@ -185,12 +268,13 @@ def test_the_command_exits_with_the_verdict_and_writes_what_was_asked(
 
     monkeypatch.setattr(run, "gate", gate)
     pages = [tmp_path / "page.md", tmp_path / "page.xml"]
-    arguments = ["gate", "--quick", "--runs", "2", "--markdown", str(pages[0]), "--junit", str(pages[1])]
+    pages_asked = ["--markdown", str(pages[0]), "--junit", str(pages[1])]
+    arguments = ["gate", "--quick", "--runs", "2", "--no-quality", *pages_asked]
     monkeypatch.setattr("sys.argv", ["ishowtts", *arguments])
     with pytest.raises(SystemExit) as left:
         cli.main()
     assert left.value.code == code
-    assert (asked[0].quick, asked[0].blocks) == (True, 2)
+    assert (asked[0].quick, asked[0].blocks, asked[0].quality) == (True, 2, False)
     assert all(page.is_file() for page in pages)
     assert "record.json" in capsys.readouterr().out
 

@@ -93,7 +93,7 @@ def test_half_widths_are_students(blocks):
     plan = Plan(10, family=3)
     wide, narrow = half_widths(0.05, 3 * blocks - 1, blocks, plan)
     error = 0.05 / math.sqrt(blocks)
-    assert wide == pytest.approx(stats.t.isf(0.01 / 3 / 2 * plan.share(blocks), 3 * blocks - 1) * error)
+    assert wide == pytest.approx(stats.t.isf(0.005 / 3 / 2 * plan.share(blocks), 3 * blocks - 1) * error)
     assert narrow == pytest.approx(stats.t.isf(0.05 * plan.share(blocks), 3 * blocks - 1) * error)
 
 

@@ -110,12 +110,12 @@ class TestIntervals:
         if blocks > 1 and _block_spread_dominates(times, base_first):
             error, freedom = stats.sem(log_ratios(times, base_first)), blocks - 1
         spent = PLAN.share(blocks)
-        wide = stats.t.isf(0.01 / 4 / 2 * spent, freedom) * error
+        wide = stats.t.isf(0.005 / 4 / 2 * spent, freedom) * error
         narrow = stats.t.isf(0.05 * spent, freedom) * error
         assert math.log(decision.ratio) == pytest.approx(effect, abs=1e-12)
-        assert decision.interval_99 == approx_interval(effect, wide, 0.99)
-        assert decision.interval_90 == approx_interval(effect, narrow, 0.90)
-        assert decision.upper_95 == decision.interval_90.high
+        assert decision.wide == approx_interval(effect, wide, 0.995)
+        assert decision.narrow == approx_interval(effect, narrow, 0.90)
+        assert decision.upper_95 == decision.narrow.high
 
     def test_rest_on_the_log_ratios_alone_where_they_spread_wider(self):
         """When blocks disagree far more than twins do, it is the one-sample t interval over blocks."""
@@ -123,9 +123,9 @@ class TestIntervals:
         assert _block_spread_dominates(times, base_first)
         decision = decide(times, base_first, PLAN)
         test = stats.ttest_1samp(log_ratios(times, base_first), 0.0)
-        expected = test.confidence_interval(1 - 0.01 / 4 * PLAN.share(10))
-        assert math.log(decision.interval_99.low) == pytest.approx(expected.low, abs=1e-12)
-        assert math.log(decision.interval_99.high) == pytest.approx(expected.high, abs=1e-12)
+        expected = test.confidence_interval(1 - 0.005 / 4 * PLAN.share(10))
+        assert math.log(decision.wide.low) == pytest.approx(expected.low, abs=1e-12)
+        assert math.log(decision.wide.high) == pytest.approx(expected.high, abs=1e-12)
 
     @pytest.mark.parametrize(("scale", "alone"), [(0.99, False), (1.01, True)])
     @pytest.mark.parametrize("blocks", [4, 10])
@@ -158,7 +158,7 @@ class TestIntervals:
     def test_report_their_levels(self):
         """The levels follow from the plan's error rates."""
         decision = decide(*measured(1), Plan(10, alpha=0.02, alpha_same=0.1))
-        assert (decision.interval_99.level, decision.interval_90.level) == (0.98, 0.8)
+        assert (decision.wide.level, decision.narrow.level) == (0.98, 0.8)
 
 
 def bounded_exp(value):
@@ -190,7 +190,7 @@ class TestVerdict:
         flipped = {Verdict.FASTER: Verdict.SLOWER, Verdict.SLOWER: Verdict.FASTER}
         assert other.verdict == flipped.get(one.verdict, one.verdict)
         assert other.ratio == pytest.approx(1 / one.ratio)
-        assert other.interval_99.low == pytest.approx(1 / one.interval_99.high)
+        assert other.wide.low == pytest.approx(1 / one.wide.high)
         assert other.control.quiet == one.control.quiet
 
     @given(seeds, st.floats(-0.3, 0.3), st.floats(1e-6, 1e6))
@@ -211,7 +211,7 @@ class TestVerdict:
         one = decide(times, base_first, PLAN)
         other = decide(times[list(order)], base_first[list(order)], PLAN)
         assert one.verdict == other.verdict
-        assert one.interval_99.high == pytest.approx(other.interval_99.high)
+        assert one.wide.high == pytest.approx(other.wide.high)
 
     @given(seeds, st.floats(-0.3, 0.3))
     def test_a_block_read_backwards_is_the_same_block(self, seed, change):
@@ -241,7 +241,7 @@ class TestVerdict:
     def test_never_contradicts_its_intervals(self, seed, change, noise):
         """Each verdict says what its interval says, recomputed from the decision itself."""
         decision = decide(*measured(seed, change, noise), PLAN)
-        wide, narrow = decision.interval_99, decision.interval_90
+        wide, narrow = decision.wide, decision.narrow
         same = narrow.low > 1 / 1.05 and narrow.high < 1.05
         expected = {
             Verdict.SAME: same,
@@ -451,17 +451,17 @@ class TestReason:
     def test_of_a_decided_run_gives_change_and_interval(self):
         """Direction, size, blocks and the interval that decided."""
         decision = decide(*measured(5, 0.2), PLAN)
-        wide = decision.interval_99
+        wide = decision.wide
         assert decision.reason == (
             f"SLOWER: {decision.ratio - 1:.1%} slower over 10 blocks "
-            f"(99% interval {wide.low - 1:+.1%} to {wide.high - 1:+.1%})."
+            f"(99.5% interval {wide.low - 1:+.1%} to {wide.high - 1:+.1%})."
         )
         assert decision.blocks_needed is None
 
     def test_of_sameness_shows_the_90_percent_interval(self):
         """SAME rests on the narrower interval; a faster candidate is called faster."""
         decision = decide(*measured(3, -0.01, noise=0.01), PLAN)
-        narrow = decision.interval_90
+        narrow = decision.narrow
         assert decision.verdict is Verdict.SAME
         assert decision.reason == (
             f"SAME: {1 - decision.ratio:.1%} faster over 10 blocks "

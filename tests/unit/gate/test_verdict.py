@@ -279,6 +279,22 @@ def test_forced_an_unfit_machine_is_judged_aloud(ratio: float, code: int) -> Non
     assert (answer(found, "preflight").outcome, found.code) == ("FORCED", code)
 
 
+@pytest.mark.parametrize("ratio", [0.7, 1.0, 1.3])
+def test_a_machine_that_became_unfit_half_way_decides_nothing_and_the_blocks_are_named(ratio: float) -> None:
+    """What was measured before may be good, but nobody knows how much of it."""
+    run = builders.run(builders.processes(ratio), after_blocks=builders.HALF_WAY)
+    found = verdict(run)
+    assert (answer(found, "preflight").outcome, found.code) == ("UNFIT", 3)
+    assert {row.code for row in found.rows} == {3}
+    said = answer(found, "preflight").sentence
+    assert "After block 6, 7, 8, 9, 10: CPU temperature: 91 C, expected below 85 C. Cure: Let it" in said
+    assert said.count("CPU temperature") == 1
+    forced = verdict(run.model_copy(update={"forced": True}))
+    assert answer(forced, "preflight").outcome == "FORCED"
+    assert "After block 6" in answer(forced, "preflight").sentence
+    assert forced.code == {0.7: 0, 1.0: 0, 1.3: 1}[ratio]
+
+
 def test_a_loud_control_decides_nothing() -> None:
     """When identical code differs wildly the run is undecided."""
     found = verdict(builders.run(builders.processes(noise=0.6)))

@@ -70,6 +70,26 @@ def test_outputs_are_kept_under_their_hash(tmp_path: Path) -> None:
     assert (tmp_path / f"{digest}.f32").read_bytes() == b"Hello 0"
 
 
+@pytest.mark.usefixtures("fake")
+def test_a_request_may_bring_its_own_clip() -> None:
+    """One process speaks in several voices; the next request without a clip has the job's again."""
+    request = {"text": "Hello", "seed": 0, "speed": 1.0}
+    own = {"clip": "other.wav", "clip_text": "Other words."}
+    answers = [reply["output"] for reply in replies(request, request | own, request)[1:4]]
+    expected = [hashlib.sha256(said).hexdigest() for said in (b"Hello 0", b"Hello 0 other.wav Other words.")]
+    assert answers == [expected[0], expected[1], expected[0]]
+
+
+@pytest.mark.usefixtures("fake")
+def test_code_that_never_repeats_itself_does_not_fill_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So many waves are kept and no more."""
+    monkeypatch.setattr(worker, "KEPT", 3)
+    replies(*({"text": "Hello", "seed": seed, "speed": 1.0} for seed in range(5)), outputs=str(tmp_path))
+    assert len(list(tmp_path.iterdir())) == 3
+
+
 def test_it_imports_only_the_standard_library_and_the_engine() -> None:
     """It has to run beside any revision, whatever that revision holds."""
     tree = ast.parse(Path(str(worker.__file__)).read_text())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from engine.errors import DeviceError, OptionsError
-from engine.evidence import Observations
+from engine.evidence import Evaluation, Observations
 from engine.optimizations import compile
 from engine.options import Options
 
@@ -35,6 +37,32 @@ def test_all_blocks_share_one_backend() -> None:
     assert len(seen) == 12
     assert len({id(backend) for backend, _ in seen}) == 1
     assert all(dynamic for _, dynamic in seen)
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+def test_what_is_compiled_is_kept_where_a_boot_leaves_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, chosen: bool
+) -> None:
+    """In the cache folder, unless somebody chose another; torch's own place is emptied at every boot."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "elsewhere"))
+    if not chosen:
+        monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    compile.check_device(Options(), "cpu")
+    assert ("TORCHINDUCTOR_CACHE_DIR" in os.environ) == chosen
+    compile.check_device(ON, "cuda")
+    expected = tmp_path / ("elsewhere" if chosen else "ishowtts/compiled")
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(expected)
+
+
+def test_the_proof_says_what_came_from_the_disk() -> None:
+    """So that a second process that compiles again is seen."""
+    observed = Observations()
+    observed.sampled([], {"fp32"})
+    observed.note("evaluations", 1)
+    observed.note("fxgraph_cache_hit", 3)
+    observed.note("fxgraph_cache_miss", 2)
+    assert compile.evidence(ON, observed).observed.endswith("2 compiled here, 3 from the cache on disk")
 
 
 def test_a_backbone_without_blocks_is_refused() -> None:
@@ -85,7 +113,7 @@ def test_the_proof_is_a_graph_for_every_call(
     """Four blocks, two evaluations, one decode; one graph short is a silent fallback."""
     observed = Observations()
     assert compile.evidence(options, observed).proven is None
-    observed.sampled([0.0, 0.5], {"fp32"})
+    observed.sampled([Evaluation(0.0, 0, (2,)), Evaluation(0.5, 1, (2,))], {"fp32"})
     observed.add("compilable transformer", 4)
     observed.add("graphs transformer", graphs)
     observed.add("graphs vocoder", decoded)

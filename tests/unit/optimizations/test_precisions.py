@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from engine.evidence import Observations
+from engine.evidence import Evaluation, Observations
 from engine.optimizations import precision, vocoder_precision
 from engine.options import Options
 
@@ -81,9 +81,9 @@ def test_the_proof_is_the_format_that_was_seen(asked: Any, seen: str) -> None:
     ):
         observed = Observations()
         assert toggle.evidence(options, observed).proven is None
-        observed.sampled([0.0], {seen})
+        observed.sampled([Evaluation(0.0, 0, (2,))], {seen})
         observed.add(f"vocoder {seen}")
         assert toggle.evidence(options, observed).proven is (asked == seen)
-        observed.sampled([0.0], {"other"})
+        observed.sampled([Evaluation(0.0, 0, (2,))], {"other"})
         observed.add("vocoder other")
         assert toggle.evidence(options, observed).proven is False

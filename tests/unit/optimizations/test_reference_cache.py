@@ -19,6 +19,24 @@ ON = Options(reference_cache=True)
 RATE = 16_000
 
 
+SIZE = 1000
+
+
+class Made:
+    """Stands in for a conditioned clip of `SIZE` bytes."""
+
+    def __init__(self, digest: str) -> None:
+        self.digest = digest
+        self.mel = np.zeros(SIZE, np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def sixteen(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Room for 16 clips."""
+    monkeypatch.setattr(reference_cache, "CAPACITY", 16 * SIZE + SIZE // 2)
+    return 16
+
+
 class Preparing:
     """Stands in for conditioning: counts its calls and hands out what it read."""
 
@@ -27,7 +45,7 @@ class Preparing:
 
     def __call__(self, voice: Voice) -> Any:
         self.calls += 1
-        return voice.digest(), object()
+        return Made(voice.digest())
 
 
 @pytest.fixture
@@ -86,7 +104,7 @@ def test_a_path_overwritten_with_another_clip_misses(preparing: Preparing, tmp_p
     first = lookup(voice)
     path.write_bytes(b"two")
     second = lookup(voice)
-    assert second[0] == voice.digest() != first[0]
+    assert second.digest == voice.digest() != first.digest
     path.write_bytes(b"one")
     assert lookup(voice) is first
 
@@ -102,18 +120,19 @@ def test_a_clip_replaced_while_it_is_read_is_not_kept(tmp_path: Path) -> None:
     def racing(asked: Voice) -> Any:
         if not replaced:
             replaced.append(path.write_bytes(b"two"))
-        return asked.digest()
+        return Made(asked.digest())
 
     lookup = reference_cache.apply(racing, ON, Observations())
     lookup(voice)
     path.write_bytes(b"one")
-    assert lookup(voice) == voice.digest()
+    assert lookup(voice).digest == voice.digest()
 
 
-def test_the_least_recently_used_goes_first(preparing: Preparing) -> None:
-    """Full, the cache drops what nobody asked for longest, and holds no more than its bound."""
-    lookup = cached(preparing)
-    voices = [Voice(samples(0.1 + i / 100), "words", RATE) for i in range(reference_cache.CAPACITY + 1)]
+def test_the_least_recently_used_goes_first(preparing: Preparing, sixteen: int) -> None:
+    """Full, the cache drops what nobody asked for longest, and holds no more bytes than its bound."""
+    observed = Observations()
+    lookup = cached(preparing, observed)
+    voices = [Voice(samples(0.1 + i / 100), "words", RATE) for i in range(sixteen + 1)]
     for voice in voices[:-1]:
         lookup(voice)
     lookup(voices[0])  # used again: voices[1] is now the oldest
@@ -123,19 +142,31 @@ def test_the_least_recently_used_goes_first(preparing: Preparing) -> None:
     assert preparing.calls == calls
     lookup(voices[1])
     assert preparing.calls == calls + 1
+    assert (observed.counts["cache clips"], observed.counts["cache bytes"]) == (sixteen, sixteen * SIZE)
 
 
-def test_threads_get_their_own_voices() -> None:
+def test_a_clip_larger_than_the_cache_is_used_and_not_kept(
+    preparing: Preparing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would push everything out and still not fit."""
+    monkeypatch.setattr(reference_cache, "CAPACITY", SIZE - 1)
+    observed = Observations()
+    lookup = cached(preparing, observed)
+    assert lookup(Voice(samples(0.1), "words", RATE)).mel.nbytes == SIZE
+    assert (observed.counts["cache clips"], observed.counts["cache bytes"]) == (0, 0)
+
+
+def test_threads_get_their_own_voices(sixteen: int) -> None:
     """Many voices asked for at once, more than fit: each caller gets its own."""
-    prepare: Any = lambda voice: voice.digest()  # noqa: E731
+    prepare: Any = lambda voice: Made(voice.digest())  # noqa: E731
     lookup = reference_cache.apply(prepare, ON, Observations())
-    voices = [Voice(samples(0.1 + i / 100), "words", RATE) for i in range(reference_cache.CAPACITY + 8)]
+    voices = [Voice(samples(0.1 + i / 100), "words", RATE) for i in range(sixteen + 8)]
     barrier = threading.Barrier(8)
 
     def work(start: int) -> bool:
         barrier.wait()
         order = voices[start:] + voices[:start]
-        return all(lookup(voice) == voice.digest() for voice in order * 3)
+        return all(lookup(voice).digest == voice.digest() for voice in order * 3)
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(8)))

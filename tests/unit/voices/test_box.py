@@ -34,14 +34,14 @@ def test_every_file_is_the_one_the_manifest_names(manifest: dict[str, Any]) -> N
 
 
 def test_reference_clips_fit_their_transcripts(manifest: dict[str, Any]) -> None:
-    """Each clip is 24 kHz mono of 3 to 5 seconds, within a quarter of what the tables expect of its words."""
+    """Each clip is 24 kHz mono of 1.5 to 2.5 seconds, within a quarter of what the tables expect of its words."""
     import soundfile
 
     table = durations.load(BOX / manifest["durations"])
     for entry in manifest["references"].values():
         samples, rate = soundfile.read(BOX / entry["file"])
         assert (rate, samples.ndim) == (24_000, 1)
-        assert 2.5 <= len(samples) / rate <= 5.0
+        assert 1.5 <= len(samples) / rate <= 2.5
         assert len(samples) / 256 == pytest.approx(len(table.expand(list(entry["text"]))), rel=0.25)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.gate import preflight, sources
-from engine.gate.fitness import Finding, Preflight
+from engine.gate.fitness import AfterBlock, Finding, Preflight
 from engine.gate.snapshot import Readings, Snapshot
 from engine.machine import describe
 from tests.unit.gate.trees.machines import plant
@@ -23,7 +23,6 @@ def look(
     extra: Snapshot | None = None,
     environ: Mapping[str, str] | None = None,
     busy: float | None = 0.0,
-    under_load: bool = False,
     torch: Any = None,
 ) -> Preflight:
     """The preflight of a tree on a quiet machine with everything installed and room on the disk."""
@@ -36,9 +35,20 @@ def look(
         readings=Readings([*([extra] if extra else []), *tree, room]),
         environ=environ or {},
         busy=lambda: busy,
-        under_load=under_load,
         modules={"torch": torch} if torch else {},
     )
+
+
+def look_after_block(
+    root: Path, files: Mapping[str, str], *, busy: float | None = 0.0, extra: Snapshot | None = None
+) -> AfterBlock:
+    """What is seen of a tree when a block has ended."""
+    machine = describe(plant(root, files))
+
+    def read(root: Path) -> Readings:
+        return Readings([*([extra] if extra else []), *sources.read(root).snapshots])
+
+    return preflight.after_block(3, machine, root, read=read, busy=lambda: busy)
 
 
 def named(result: Preflight, check: str) -> Finding:

@@ -1,0 +1,158 @@
+"""Made-up speech for the quality pass: a wave for each request, without a model; faults are arguments."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.audio import SAMPLE_RATE, Samples
+from engine.gate import audition, speaking, texts
+from engine.gate.audition import Audition
+from engine.gate.instrument import Opener, Reference
+from engine.gate.judges import ALL, Item, Mos, Panel, Scores, Signal, WordErrors, hash_of
+from engine.gate.quality_limits import Limits
+from engine.gate.record import ARMS, Arm, Call, Process, Run
+from engine.gate.spoken import Quality
+from engine.gate.workload import SENTENCES, Sentence
+from tests.unit.gate import builders
+
+VOICES = {name: Reference(Path(f"{name}.wav"), f"Words of {name}.") for name in ("one", "two", "three")}
+CLEAN = Signal(
+    finite=True, clipped=0.0, dc=0.0, loudness_dbfs=-20.0, silent_head_s=0.0, silent_tail_s=0.0,
+    longest_silence_s=0.05, click=1.0, click_at_s=0.0, frozen_s=0.0,
+)  # fmt: skip
+
+RELATIVE = builders.RELATIVE.model_copy(update={"quality": Limits()})
+SELECTION = builders.selection(builders.portable().model_copy(update={"relative": RELATIVE}))
+
+Wave = Callable[[str, str, int], Samples]
+
+
+def wave(text: str, voice: str, seed: int) -> Samples:
+    """Noise with a syllable's rhythm, as long as the text, of its own for each text, voice and seed."""
+    digest = hashlib.sha256(f"{text}|{voice}|{seed}".encode()).digest()
+    random = np.random.default_rng(np.frombuffer(digest, np.uint32))
+    time = np.arange(int(SAMPLE_RATE * len(text) / 40)) / SAMPLE_RATE
+    loud = 0.05 * (1.2 + np.sin(2 * np.pi * 4 * time))
+    return np.asarray(loud * random.standard_normal(time.size), np.float32)
+
+
+def truncated(text: str, voice: str, seed: int) -> Samples:
+    """A wave that ends early: less work."""
+    return wave(text, voice, seed)[: -len(wave(text, voice, seed)) // 5]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Arms:
+    """What each arm answers, and how long it takes for a request that it has (not) answered before."""
+
+    base: Wave = wave
+    candidate: Wave = wave
+    seconds: tuple[float, float] = (1.0, 1.0)
+
+
+class Speaker:
+    """A process that speaks, and keeps its waves in a folder."""
+
+    def __init__(self, answer: Wave, seconds: tuple[float, float], folder: Path) -> None:
+        self._answer, self._seconds, self._folder = answer, seconds, folder
+        self._known: set[tuple[str, str, int]] = set()
+        self.described: Mapping[str, Any] = {
+            "weights": builders.WEIGHTS,
+            "options": {},
+            "trained": True,
+            "versions": {"torch": "2.13.0"},
+            "load_seconds": 1.0,
+        }
+
+    def call(self, sentence: Sentence, voice: Reference | None = None) -> Call:
+        """Speak once."""
+        request = (sentence.text, voice.clip.stem if voice else "one", sentence.seed)
+        samples = self._answer(*request)
+        (self._folder / f"{hash_of(samples)}.f32").write_bytes(samples.tobytes())
+        known, self._known = request in self._known, self._known | {request}
+        return Call(
+            seconds=self._seconds[known],
+            audio_seconds=len(samples) / SAMPLE_RATE,
+            host_mb=500.0,
+            output=hash_of(samples),
+        )
+
+    def finish(self) -> Mapping[str, Any]:
+        """No evidence, no peaks."""
+        return {"evidence": {}, "peak_host_mb": None, "peak_device_mb": None}
+
+
+def opening(arms: Arms) -> audition.OpenOutputs:
+    """Starts speakers that keep their waves in a folder."""
+
+    @contextlib.contextmanager
+    def open_outputs(folder: Path) -> Iterator[Opener]:
+        yield lambda arm: contextlib.nullcontext(
+            Speaker(arms.candidate if arm == "candidate" else arms.base, arms.seconds, folder)
+        )
+
+    return open_outputs
+
+
+def heard(items: Sequence[Item], panel: Panel, workers: int = 1, report: Any = None) -> tuple[Scores, ...]:
+    """Judges without ears: good scores for everything, so that only the bytes tell the arms apart."""
+    return tuple(
+        Scores(
+            output=item.output,
+            seconds=len(item.samples) / SAMPLE_RATE,
+            voice=item.voice,
+            signal=CLEAN,
+            words=WordErrors(word_edits=1, words=10, char_edits=2, chars=50),
+            similarities={name: 0.8 if name == item.voice else 0.5 for name in VOICES},
+            mos=Mos(ovrl=3.0, sig=3.3, bak=3.8, p808=3.0),
+        )
+        for item in items
+    )
+
+
+def prepared(probes: int = 3, seed: int = 5, names: Sequence[str] = ("short", "medium")) -> Audition:
+    """Eight English cases in three voices, and the timed sentences of these names."""
+    cases = texts.choose(("en",), texts.QUICK).cases
+    timed = [sentence for sentence in SENTENCES if sentence.name in names]
+    lines = speaking.script(cases, timed, list(VOICES), seed, probes)
+    return Audition(lines, VOICES, Panel({}, ALL), {}, ("zh hello: left out",), seed)
+
+
+def processes(
+    folder: Path, answers: Mapping[Arm, Wave] | None = None, ratio: float = 1.0
+) -> tuple[Process, ...]:
+    """Timed blocks whose calls gave these waves; the waves are in the folder."""
+    found = []
+    for process in builders.processes(ratio, calls=4):
+        answer = (answers or {}).get(process.arm, wave)
+        series = []
+        for one in process.series:
+            sentence = next(sentence for sentence in SENTENCES if sentence.name == one.workload)
+            samples = answer(sentence.text, "one", sentence.seed)
+            (folder / f"{hash_of(samples)}.f32").write_bytes(samples.tobytes())
+            calls = tuple(call.model_copy(update={"output": hash_of(samples)}) for call in one.calls)
+            series.append(one.model_copy(update={"calls": calls}))
+        found.append(process.model_copy(update={"series": tuple(series)}))
+    return tuple(found)
+
+
+def held(
+    folder: Path,
+    arms: Arms | None = None,
+    timed: Mapping[Arm, Wave] | None = None,
+    judge: audition.Judge = heard,
+    ratio: float = 1.0,
+    **changes: Any,
+) -> Run:
+    """A run with its quality pass: what arms answer when judged, and when `timed` (the same if not given)."""
+    arms = arms or Arms()
+    found = processes(folder, timed or {arm: getattr(arms, arm) for arm in ARMS}, ratio)
+    quality: Quality = audition.hold(prepared(), opening(arms), found, folder, {}, lambda said: None, judge)
+    return builders.run(found, quality=quality, **changes)
