@@ -159,7 +159,8 @@ def tests(session: nox.Session) -> None:
     prepare(session)
     check_lint(session)
     run(session, "mypy")
-    run(session, "pytest", "tests/unit", "tests/integration", "--cov", "--cov-report=term", *session.posargs)
+    folders = ("tests/unit", "tests/integration")
+    run(session, "pytest", *folders, "-n", "2", "--cov", "--cov-report=term", *session.posargs)
     check_notebooks(session)
     smoke = ["--quick", "--reference-toggles", "nfe=16"]
     session.run(*perf_command(smoke), success_codes=[0, 3])  # a shared machine may be unfit to judge
@@ -183,7 +184,7 @@ def types(session: nox.Session) -> None:
 def unit(session: nox.Session) -> None:
     """Run the unit tests: seconds, CPU only."""
     prepare(session)
-    run(session, "pytest", "tests/unit", *session.posargs)
+    run(session, "pytest", "tests/unit", "-n", "2", *session.posargs)
 
 
 @nox.session(venv_backend="none", default=False)
@@ -224,7 +225,7 @@ def calibrate(session: nox.Session) -> None:
 
 @nox.session(name="calibrate-quality", venv_backend="none", default=False)
 def calibrate_quality(session: nox.Session) -> None:
-    """Measure the quality gate's false alarms and power; write baselines/quality-calibration.json and plot."""
+    """Measure how often the quality gate is wrong; write baselines/quality-calibration.json and .png."""
     prepare(session)
     run(session, "engine.gate.calibrate_quality", *session.posargs)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import listen_picture
 import matplotlib
 
 import engine
@@ -13,7 +14,7 @@ FOLDER = Path(__file__).parent / "pictures"
 
 
 def main() -> None:
-    """Speak one sentence with the embedded default; write the wave and a picture of wave and mel."""
+    """Speak one sentence; write the wave, a picture of wave and mel, and one of the listening page."""
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     import numpy as np
@@ -29,6 +30,7 @@ def main() -> None:
     mel.set(xlabel="time (s)", ylabel="mel band")
     figure.colorbar(image, ax=mel, label="log magnitude")
     figure.savefig(FOLDER / "voice.png", dpi=110, metadata={"Software": None})
+    listen_picture.draw(FOLDER / "listen.png")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ RELIED_ON = {
     "f5_tts.model.backbones.unett.UNetT.forward": "engine/sampler.py",
     "f5_tts.model.modules.AdaLayerNorm.forward": "engine/optimizations/hoist.py",
     "f5_tts.model.modules.AdaLayerNorm_Final.forward": "engine/optimizations/hoist.py",
-    "f5_tts.model.modules.ConvPositionEmbedding.forward": "engine/optimizations/hoist.py and engine/batching.py",
+    "f5_tts.model.modules.ConvPositionEmbedding.forward": "engine/optimizations and engine/batching.py",
     "f5_tts.model.modules.TimestepEmbedding.forward": "engine/optimizations/hoist.py",
     "f5_tts.model.modules.DiTBlock.forward": "engine/optimizations",
     "f5_tts.model.modules.AttnProcessor.__call__": "engine/batching.py and engine/optimizations",

@@ -19,9 +19,13 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.errors import BaselineError
+from engine.gate import baseline
+from engine.gate.baseline import BASELINES, PORTABLE
 from engine.gate.quality import QUESTIONS
 from engine.gate.quality_corpus import Cell, Study, cells, judge_cells, recordings
 from engine.gate.quality_limits import Limits
@@ -82,35 +86,42 @@ def row(scenario: Scenario, judged: Judged, limits: Limits) -> dict[str, Any]:
     }
 
 
-def rows(wanted: Iterable[Scenario], judged: Judged, workers: int, advance: Callable[[], None]) -> list[Any]:
+def rows(
+    wanted: Iterable[Scenario], judged: Judged, limits: Limits, workers: int, advance: Callable[[], None]
+) -> list[Any]:
     """`row` of every scenario, in order, over `workers` processes."""
     found = []
-    with ProcessPoolExecutor(workers) as pool:
-        for one in pool.map(functools.partial(row, judged=judged, limits=Limits.model_validate({})), wanted):
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for one in pool.map(functools.partial(row, judged=judged, limits=limits), wanted):
             found.append(one)
             advance()
     return found
 
 
-def alone(judged: Judged, sizes: Sequence[int]) -> list[dict[str, Any]]:
+def alone(judged: Judged, limits: Limits, sizes: Sequence[int]) -> list[dict[str, Any]]:
     """False alarms of another seed in runs that share no clip: few, but independent."""
     found = []
     for size in sizes:
-        codes = apart(Scenario(ANOTHER_SEED, size, "other"), judged, Limits.model_validate({}))
+        codes = apart(Scenario(ANOTHER_SEED, size, "other"), judged, limits)
         if len(codes):
             found.append({"size": size, "failed": rate((codes == 1)[None])})
     return found
 
 
 def report(
-    study: Study, judged: Judged, recorded: Judged, workers: int, advance: Callable[[], None]
+    study: Study,
+    judged: Judged,
+    recorded: Judged,
+    limits: Limits,
+    workers: int,
+    advance: Callable[[], None],
 ) -> dict[str, Any]:
     """Everything the committed file holds."""
     from engine import checkpoint
 
     found = checkpoint.find(study.checkpoint)
     sizes = set_sizes(found.languages)
-    spoken = rows(scenarios(sizes), judged, workers, advance)
+    spoken = rows(scenarios(sizes), judged, limits, workers, advance)
     held = [one["met"] for one in spoken if one["met"] is not None]
     return {
         "schema": SCHEMA,
@@ -124,15 +135,27 @@ def report(
         "outputs": len({take.scores.output for takes in judged.values() for take in takes.values()}),
         "recordings": sorted(cell.voice for cell in recorded),
         "sets": dict(zip(("full", "quick"), sizes, strict=True)),
-        "limits": Limits.model_validate({}).model_dump(),
+        "limits": limits.model_dump(),
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in PACKAGES},
         "targets": len(held),
         "targets_met": sum(held),
         "rows": spoken,
-        "on recordings": rows(on_recordings(len(recorded)), recorded, workers, advance),
-        "another seed, runs apart": alone(judged, sizes),
+        "on recordings": rows(on_recordings(len(recorded)), recorded, limits, workers, advance),
+        "another seed, runs apart": alone(judged, limits, sizes),
     }
+
+
+def shipped_limits(path: Path = BASELINES / f"{PORTABLE}.json") -> Limits:
+    """The limits that every machine without its own holds a candidate to.
+
+    Raises:
+        BaselineError: there is no such baseline, or it has none.
+    """
+    limits = baseline.load(path).relative.quality
+    if limits is None:
+        raise BaselineError(f"{path} without relative.quality", "limits to calibrate", "Write them there")
+    return limits
 
 
 def set_sizes(languages: Sequence[str]) -> tuple[int, int]:
@@ -156,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         every = judge_cells(study, [*wanted, *recorded], given.workers, lambda cell: advance(_work([cell])))
     judged, extra = ({cell: every[cell] for cell in some} for some in (wanted, recorded))
     with _told(console, "gate runs", len([*scenarios(sizes), *on_recordings(1)])) as advance:
-        found = report(study, judged, extra, given.workers, lambda: advance(1))
+        found = report(study, judged, extra, shipped_limits(), given.workers, lambda: advance(1))
     write_atomically(given.out, json.dumps(found, indent=1) + "\n")
     plot(found, given.plot or given.out.with_suffix(".png"))
     for one in found["rows"]:

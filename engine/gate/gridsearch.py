@@ -10,6 +10,7 @@ did not see.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -17,7 +18,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -85,11 +86,21 @@ def pose(tts: Engine, case: texts.Case, refine: int) -> Problem:
     voice = case.spoken_by(list(tts.checkpoint.references))
     item = tts._speaker().items(Request(case.text, voice, case.seed), Clock(tts.device))[0]
     batch = batching.collate([item], item.piece.frames, always_masked=False)
-    options, times = Options(nfe=2, solver="midpoint"), candidate_times().tolist()
+    rule, times = sampler.SOLVERS["midpoint"], candidate_times().tolist()
+    inner = [torch.linspace(a, b, refine + 1)[:-1] for a, b in itertools.pairwise(times)]
+    grid = torch.cat([*inner, torch.ones(1)])
     path = [batch.noise]
-    for start, end in itertools.pairwise(times):
-        path.append(_carry(tts, batch, path[-1], torch.linspace(start, end, refine + 1), options))
-    return Problem(case.name, batch, torch.cat(path))
+    with _flow(tts, batch, sampler.evaluation_times(grid, rule)) as flow:
+        for step, length in enumerate(grid.diff()):
+            path.append(rule.advance(flow, path[-1], length, step * len(rule.at)))
+    return Problem(case.name, batch, torch.cat(path[::refine]))
+
+
+@contextlib.contextmanager
+def _flow(tts: Engine, batch: batching.Batch, times: Tensor) -> Iterator[guidance.Flow]:
+    """The guided flow of one text; its evaluations are numbered by `times`."""
+    with tts._open().backbone(_cond(batch), batch.tokens, times, None) as evaluate:
+        yield guidance.apply(evaluate, Options(), times)
 
 
 def _carry(tts: Engine, batch: batching.Batch, x: Tensor, grid: Tensor, options: Options) -> Tensor:
@@ -108,9 +119,7 @@ def flows(tts: Engine, problem: Problem, states: Tensor, indices: Iterable[int])
     """The guided flow at candidate times, one for each state: [m, n, d]."""
     import torch
 
-    batch, times = problem.batch, candidate_times()
-    with tts._open().backbone(_cond(batch), batch.tokens, times, None) as evaluate:
-        flow = guidance.apply(evaluate, Options(), times)
+    with _flow(tts, problem.batch, candidate_times()) as flow:
         return torch.cat([flow(state[None], index) for state, index in zip(states, indices, strict=True)])
 
 

@@ -19,12 +19,11 @@ import pytest
 from engine import checkpoint
 from engine.audio import Samples
 from engine.gate import judges
-from engine.gate.calibrate_quality import CAUGHT, FALSE_ALARMS
+from engine.gate.calibrate_quality import CAUGHT, FALSE_ALARMS, shipped_limits
 from engine.gate.degradations import FAULTS, HARMLESS
 from engine.gate.judges.scores import Scores
 from engine.gate.quality import Pair, compare
 from engine.gate.quality_corpus import AGAIN, FIRST, INT8, Cell, Study, Take, judge_cell, read
-from engine.gate.quality_limits import Limits
 from engine.gate.quality_trials import ANOTHER_SEED, CLEAN, FAULTY, WRONG_VOICE
 from engine.gate.record import Judgement
 
@@ -33,7 +32,7 @@ MISSING = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs the [quality] extra: {', '.join(MISSING)}")
 
 RECORD = Path(__file__).parents[2] / "baselines" / "quality-calibration.json"
-LIMITS = Limits.model_validate({})
+LIMITS = shipped_limits(RECORD.parent / "portable.json")
 
 CAUGHT_BY = {
     "last word cut off": (None, "duration"),

@@ -1,7 +1,7 @@
-"""Faster but wrong fails, for real: worker processes of the tiny model, with a fault in the candidate's checkout.
+"""Faster but wrong fails, for real: worker processes of the tiny model, and a fault in the candidate's code.
 
-The tiny model is untrained, so words, speaker and MOS are left to `test_quality_faults.py`; what is held here is
-what holds for any wave: bytes, length, signal.
+The tiny model is untrained, so words, speaker and MOS are left to `test_quality_faults.py`; what is held here
+is what holds for any wave: bytes, length, signal.
 """
 
 from __future__ import annotations

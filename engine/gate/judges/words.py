@@ -48,15 +48,13 @@ class Words:
     def __init__(self) -> None:
         package = require("words", "pocketsphinx")
         self._decoder = package.Decoder(samprate=16_000, loglevel="FATAL")
-        self._first_mean = self._decoder.get_cmn(False)
 
     def hear(self, samples: Samples) -> str:
         """The words in float32 samples [n] at 24 kHz; each clip is heard as if it were the first."""
         if not samples.any():
             return ""  # it would find a word in silence
-        self._decoder.set_cmn(self._first_mean)  # else it adapts, and what it hears depends on the order
         self._decoder.start_utt()
-        self._decoder.process_raw(_pcm(samples), full_utt=True)
+        self._decoder.process_raw(_pcm(samples), full_utt=False)  # whole, else it adapts to earlier clips
         self._decoder.end_utt()
         best = self._decoder.hyp()
         return re.sub(r"\(\d+\)", "", best.hypstr) if best else ""

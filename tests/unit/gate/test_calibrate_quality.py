@@ -61,7 +61,7 @@ def test_a_fault_in_one_clip_has_no_target(judged: dict[Cell, Takes]) -> None:
 
 def test_runs_apart_are_few_and_say_so(judged: dict[Cell, Takes]) -> None:
     """Twelve cells: one run of eight, whose bound allows almost anything; none of 24."""
-    (only,) = calibrate_quality.alone(judged, (24, 8))
+    (only,) = calibrate_quality.alone(judged, LIMITS, (24, 8))
     assert (only["size"], only["failed"]["runs"]) == (8, 1)
     assert only["failed"]["high_95"] == pytest.approx(0.95)
 

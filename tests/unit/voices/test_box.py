@@ -34,7 +34,7 @@ def test_every_file_is_the_one_the_manifest_names(manifest: dict[str, Any]) -> N
 
 
 def test_reference_clips_fit_their_transcripts(manifest: dict[str, Any]) -> None:
-    """Each clip is 24 kHz mono of 1.5 to 2.5 seconds, within a quarter of what the tables expect of its words."""
+    """Each clip is 24 kHz mono of 1.5 to 2.5 seconds, as long as the tables expect, within a quarter."""
     import soundfile
 
     table = durations.load(BOX / manifest["durations"])

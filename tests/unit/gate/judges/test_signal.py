@@ -144,11 +144,11 @@ def join(speech: Samples) -> int:
     return len(speech) // 4 + int(np.argmin(energy[len(speech) // 4 : -len(speech) // 4]))
 
 
-@pytest.mark.parametrize("kind", ["impulse", "step", "decaying step"])
-def test_a_click_at_a_join_is_seen_and_placed(speech: Samples, kind: str) -> None:
-    """A break of a quarter of the peak where the speech is quiet, of any shape."""
+@pytest.mark.parametrize(("kind", "share"), [("impulse", 0.05), ("step", 0.25), ("decaying step", 0.25)])
+def test_a_click_at_a_join_is_seen_and_placed(speech: Samples, kind: str, share: float) -> None:
+    """A break of any shape, this share of the peak, where the speech is quiet."""
     at = join(speech)
-    size = np.float32(0.25 * np.abs(speech).max())
+    size = np.float32(share * np.abs(speech).max())
     spoilt = speech.copy()
     if kind == "impulse":
         spoilt[at] += size
