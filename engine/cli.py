@@ -217,6 +217,7 @@ def gate(
     recogniser: Annotated[
         str, typer.Option(help="of words; whisper:MODEL where you have one")
     ] = "pocketsphinx",
+    votes: Annotated[list[Path] | None, typer.Option(help="files saved by the page of `listen`")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the verdict as JSON")] = False,
     markdown: Annotated[Path | None, typer.Option(help="write the table for a pull request")] = None,
     junit: Annotated[Path | None, typer.Option(help="write JUnit XML")] = None,
@@ -229,7 +230,7 @@ def gate(
 
     request = run.Request(
         against, options, against_options, checkpoint, quick, runs, budget, baseline, threshold, force,
-        accept_looser, records, keep, seed, quality, recogniser,
+        accept_looser, records, keep, seed, quality, recogniser, tuple(votes or ()),
     )  # fmt: skip
     messages = Console(stderr=True, soft_wrap=True, highlight=False)
     outcome = run.gate(request, lambda said: messages.print(said, style="dim", markup=False))

@@ -13,11 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy import special
 
 from engine.errors import UsageError
 from engine.gate import clip_faults
 from engine.gate.judges.scores import Distances, Scores, WordErrors
-from engine.gate.paired import HOPELESS, Estimate, estimate, needed
+from engine.gate.judges.words import plain
+from engine.gate.paired import ALPHA, HOPELESS, Estimate, estimate, needed
 from engine.gate.quality_limits import Limits as Limits
 from engine.gate.record import ExitCode, Judgement
 from engine.gate.workload import Frozen, Name
@@ -26,6 +28,8 @@ QUESTIONS = ("distance", "signal", "duration", "CER", "WER", "dropped words", "s
 """The `Judgement.question`s of `compare`, in order; each is always answered, if only with NOT JUDGED."""
 FAMILY = 5
 """Questions answered by an interval; they share the chance of a false alarm."""
+ENDING_LOST = 0.05
+"""Share of sound clips, generously, whose last word is not heard although it was in the base."""
 NAMED = 3
 """Faults and reasons that a sentence names; the rest are counted."""
 
@@ -165,9 +169,28 @@ def _errors(
     for case, ((before, whole), (after, _)) in counts.items():
         if (after - before) / whole > clip_limit:
             faults[case] = f"{(after - before) / whole:+.0%} of its {unit} wrong"
+    if question == "dropped words":
+        faults = _lost_endings(pairs)
     differences = {case: (after - before) / mean for case, ((before, _), (after, _)) in counts.items()}
     asked = _Paired(question, f"of {unit}", limit, differences, _reasons(pairs, "words", counts), faults)
     return _answer(asked, only_with_power=question == "WER")
+
+
+def _lost_endings(pairs: Sequence[Pair]) -> dict[str, str]:
+    """Cases whose last word the candidate lacks and the base has, where they are too many to be chance.
+
+    One word of a set is soon lost among the others; speech that stops too early always loses the same one.
+    """
+    heard = [(pair, pair.base.words, pair.candidate.words) for pair in pairs]
+    judged = [(pair, base, found) for pair, base, found in heard if base is not None and found is not None]
+    endings = {pair.case: plain(pair.text)[-1:] for pair, _, _ in judged}
+    lost = {
+        pair.case: f"without its last word, {endings[pair.case][0]!r}"
+        for pair, base, found in judged
+        if set(endings[pair.case]) & (set(found.dropped) - set(base.dropped))
+    }
+    chance = special.bdtrc(len(lost) - 1, len(judged), ENDING_LOST) if lost else 1.0
+    return lost if chance < ALPHA / FAMILY else {}
 
 
 _COUNTS: Mapping[str, Callable[[WordErrors], tuple[int, int]]] = {

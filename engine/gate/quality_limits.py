@@ -24,7 +24,7 @@ class Limits(Frozen):
     )
     similarity_drop: Positive = Field(
         0.02,
-        description="cosine to the reference clip, mean over cases; other speakers differ by ten times it",
+        description="cosine to the reference clip, mean over cases; other speakers differ by far more",
     )
     duration: Positive = Field(
         0.02, description="share of the base's length, each clip; length follows from text, clip and speed"
@@ -36,7 +36,7 @@ class Limits(Frozen):
         0.8, description="MOS points (DNSMOS OVRL or BAK), a single clip; beyond what another seed does"
     )
     clip_cer_rise: Positive = Field(
-        0.3, description="share of a single clip's characters; words in another order, or none"
+        0.45, description="share of a single clip's characters; words in another order, or none"
     )
     clip_similarity_drop: Positive = Field(
         0.15, description="cosine, a single clip; so different only another speaker, or noise, sounds"
@@ -49,7 +49,7 @@ class Limits(Frozen):
     )
     dc: Positive = Field(0.02, description="share of full scale, a single clip; far over any microphone's")
     click: Positive = Field(
-        5.0, description="times the sharpness around it, a single clip; recorded speech stays below 4"
+        5.0, description="times the sharpness around it, a single clip; recorded speech stays below"
     )
     silence: Positive = Field(
         0.2, description="s by which the longest silence, or that at an end, may grow; as long as a word"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from engine.errors import BaselineError
-from engine.gate import answers, quality
+from engine.gate import answers, quality, votes
 from engine.gate.baseline import Selection
 from engine.gate.quality import Pair
 from engine.gate.record import Judgement, Run
 from engine.gate.spoken import Quality
+from engine.gate.votes import Votes
 from engine.options import Options
 
 QUALITY = "quality"
@@ -19,11 +20,17 @@ NOT_JUDGED = Judgement(
 )
 
 
-def judge(run: Run, selection: Selection) -> tuple[Judgement, ...]:
+def judge(run: Run, selection: Selection, heard: Votes | None = None) -> tuple[Judgement, ...]:
     """Every question about quality with its answer; `NOT_JUDGED` alone where the run did not look at it.
+
+    Args:
+        run: what both arms said, and the judges' scores.
+        selection: the baseline, which holds the limits.
+        heard: votes of people on the same outputs, if there are any.
 
     Raises:
         BaselineError: the baseline has no limits of quality.
+        VotesError: the votes are on other outputs.
     """
     if run.quality is None:
         return (NOT_JUDGED,)
@@ -34,7 +41,9 @@ def judge(run: Run, selection: Selection) -> tuple[Judgement, ...]:
         )
     lossless = is_lossless(run)
     compared = quality.compare(pairs(run.quality), limits, lossless=lossless)
-    return (*answers.judge(run, run.quality, limits), *_same_length(run.quality, lossless), *compared)
+    honest = answers.judge(run, run.quality, limits)
+    people = _people(run.quality, heard, limits.mos_drop)
+    return (*honest, *_same_length(run.quality, lossless), *compared, *people)
 
 
 def pairs(found: Quality) -> tuple[Pair, ...]:
@@ -69,7 +78,20 @@ def notes(run: Run) -> list[str]:
     if run.quality is None:
         return []
     missing = [f"not judged: {judge} ({why})" for judge, why in run.quality.missing.items()]
-    return [*missing, *run.quality.skipped]
+    skipped: dict[str, list[str]] = {}
+    for said in run.quality.skipped:
+        name, _, why = said.partition(": ")
+        skipped.setdefault(why, []).append(name)
+    return [*missing, *(f"{', '.join(names)}: {why}" for why, names in skipped.items())]
+
+
+def _people(found: Quality, heard: Votes | None, mos_drop: float) -> list[Judgement]:
+    """What people say, once it is sure that they heard these outputs."""
+    if heard is None:
+        return []
+    outputs = [[one.output for one in arm.scores.values()] for arm in (found.candidate, found.base)]
+    heard.check(*outputs)
+    return [votes.judge(heard, mos_drop)]
 
 
 def _same_length(found: Quality, lossless: bool) -> list[Judgement]:

@@ -41,6 +41,7 @@ class Request:
         seed: of the order of the arms; drawn from the clock if not given.
         quality: let both arms speak the pinned texts, and judge them; without it the verdict is on speed.
         recogniser: what hears the words (see `judges.words.open_recogniser`).
+        votes: files that the listening page saved, on these very outputs; people are judges too.
     """
 
     against: str | None = None
@@ -59,11 +60,16 @@ class Request:
     seed: int | None = None
     quality: bool = True
     recogniser: str = "pocketsphinx"
+    votes: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         if self.against is not None and self.against_options is not None:
             raise UsageError(
                 "--against with --against-options", "one of them: one question at a time", "Leave one out"
+            )
+        if self.votes and not self.quality:
+            raise UsageError(
+                "--votes with --no-quality", "one of them: votes are on quality", "Leave one out"
             )
         if self.blocks is not None and self.blocks < 1:
             raise UsageError(f"--runs {self.blocks}", "at least one block", "Raise it")

@@ -24,6 +24,7 @@ from engine.gate import (
     recording,
     revision,
     verdict,
+    votes,
 )
 from engine.gate.audition import Audition
 from engine.gate.baseline import BASELINES, Selection
@@ -35,6 +36,7 @@ from engine.gate.request import BUDGET_MINUTES as BUDGET_MINUTES
 from engine.gate.request import Request as Request
 from engine.gate.sequential import Plan, can_fire
 from engine.gate.spoken import Quality
+from engine.gate.votes import Votes
 from engine.machine import Machine
 
 DEFAULTS = {"cpu": "fast_cpu", "cuda": "jetson"}
@@ -102,10 +104,12 @@ def prepare(request: Request, settings: Settings, scene: Scene, report: Report) 
     Raises:
         BaselineError: no limits of quality.
         MissingJudge: a required judge is not installed.
+        VotesError: a votes file cannot be read.
     """
     if not request.quality:
         report("Quality will not be judged: --no-quality")
         return None
+    _votes(request)
     found = audition.prepare(
         scene.material,
         scene.selection,
@@ -229,7 +233,13 @@ def assemble(
 def finish(request: Request, run: Run, scene: Scene, notes: tuple[str, ...]) -> Outcome:
     """Judge a run, add what people should know about it, and write its record."""
     looser = looser_limits(scene.selection, scene.machine.key, request.against or "HEAD")
-    found = verdict.judge(run, scene.selection, loosened=looser, accept_looser=request.accept_looser)
+    found = verdict.judge(
+        run,
+        scene.selection,
+        loosened=looser,
+        accept_looser=request.accept_looser,
+        votes=_votes(request),
+    )
     untrained = (
         [] if run.candidate.trained else [f"{run.candidate.checkpoint} is untrained: its speech is noise"]
     )
@@ -261,6 +271,10 @@ def reach(plan: Plan) -> list[str]:
     """A sentence where the plan could not see a slow-down as large as the threshold in ordinary noise."""
     guard = can_fire(plan)
     return [] if guard.can_fire else [f"This plan can hardly decide. {guard.reason}"]
+
+
+def _votes(request: Request) -> Votes | None:
+    return votes.read(request.votes) if request.votes else None
 
 
 def _device() -> str:

@@ -15,6 +15,7 @@ from engine.gate import calls, quality_verdict, stages, statistics, trust
 from engine.gate.baseline import Baseline, Limit, ProductLimits, Selection, find_recorded
 from engine.gate.comparison import Decisions, decide
 from engine.gate.record import ExitCode, Judgement, Row, Run, Verdict
+from engine.gate.votes import Votes
 
 WORST_LAST: tuple[ExitCode, ...] = (0, 3, 1, 2)
 PREFLIGHT, CONTROL = "preflight", "A/A control"
@@ -28,7 +29,12 @@ def worst(codes: Iterable[ExitCode]) -> ExitCode:
 
 
 def judge(
-    run: Run, selection: Selection, *, loosened: Sequence[str] = (), accept_looser: bool = False
+    run: Run,
+    selection: Selection,
+    *,
+    loosened: Sequence[str] = (),
+    accept_looser: bool = False,
+    votes: Votes | None = None,
 ) -> Verdict:
     """The verdict on a run by the selected baseline. Keep it with `run.model_copy(update={"verdict": ...})`.
 
@@ -37,10 +43,12 @@ def judge(
         selection: from `baseline.select`.
         loosened: from `recording.loosened`: limits looser than the base revision's. They fail the run ...
         accept_looser: ... unless accepted, which is said aloud.
+        votes: of people on the outputs of this run.
 
     Raises:
         BaselineError: the arms spoke different workloads, a recorded workload has changed, or quality was
             measured and the baseline has no limits for it.
+        VotesError: the votes are on other outputs.
     """
     run.check_comparable()
     baseline, limits = selection.baseline, selection.baseline.relative
@@ -63,7 +71,7 @@ def judge(
         whole.append(_compared("tails", decisions.tails, limits.tail_ratio))
     else:
         notes.append("Without a base there is no A/A control, and tails are held to product limits only.")
-    quality = quality_verdict.judge(run, selection)
+    quality = quality_verdict.judge(run, selection, votes)
     conditions = (_preflight(run), *_control(decisions), *trust.judge(run), *_limits(loosened, accept_looser))
     notes += [*trust.notes(run), *stages.notes(run), *(_slow_end(run, name) for name in run.candidate.hashes)]
     if conditions[0].code:

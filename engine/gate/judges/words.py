@@ -54,7 +54,7 @@ class Words:
         if not samples.any():
             return ""  # it would find a word in silence
         self._decoder.start_utt()
-        self._decoder.process_raw(_pcm(samples), full_utt=False)  # whole, else it adapts to earlier clips
+        self._decoder.process_raw(_pcm(samples), full_utt=True)  # whole, else it adapts to earlier clips
         self._decoder.end_utt()
         best = self._decoder.hyp()
         return re.sub(r"\(\d+\)", "", best.hypstr) if best else ""

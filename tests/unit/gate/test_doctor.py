@@ -78,7 +78,7 @@ def test_a_value_that_needs_company_works_and_says_so() -> None:
     """A pruned grid exists for some step counts only."""
     row = found(CPU, "schedule", "epss")
     assert row.status == "works"
-    assert row.reason.startswith("needs nfe in 5")
+    assert row.reason.startswith("needs steps in 5")
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_every_question_is_answered_in_order_and_clean_pairs_pass(noise: float) 
         ({"signal": {"longest_silence_s": 0.5}}, "signal", "0.40 s more of silence"),
         ({"seconds": 3.2}, "duration", "-8.6% of the base's length"),
         ({"seconds": 0.0}, "duration", "-100.0%"),
-        ({"edits": (6, 25)}, "CER", "+41% of its characters wrong"),
+        ({"edits": (6, 30)}, "CER", "+50% of its characters wrong"),
         ({"similarity": 0.6}, "speaker", "fell from 0.80 to 0.60"),
         ({"similarities": {"slt": 0.5, "awb": 0.7}}, "speaker", "sounds like awb instead of slt"),
         ({"mos": 1.9}, "MOS", "OVRL fell by 1.1"),
@@ -240,6 +240,36 @@ def test_word_errors_are_judged_only_where_the_clips_can_tell() -> None:
     many = asked("WER", mixed([0, 1, -1, 0, 0, 0, 0, 0] * 40))
     assert (many.outcome, many.code) == ("WITHIN", 0)
     assert asked("WER", mixed([3, 2, 4, 3, 2, 3, 4, 3])).code == 1
+
+
+def endings(lost: int, count: int, word: str = "in", base: tuple[str, ...] = ()) -> Judgement:
+    """What is said of `count` pairs of which `lost` candidates lack `word`; the text ends in "in"."""
+    made = [
+        pair.model_copy(
+            update={
+                "base": scores(f"b{at}", dropped=base),
+                "candidate": scores(f"c{at}", dropped=(word,) if at < lost else base),
+            }
+        )
+        for at, pair in enumerate(pairs(count))
+    ]
+    return asked("dropped words", made)
+
+
+def test_more_lost_last_words_than_chance_explains_are_a_fault() -> None:
+    """Speech that stops early loses the same word each time: few clips tell what no mean of so few can."""
+    found = endings(4, 8)
+    assert (found.outcome, found.code) == ("FAULT", 1)
+    assert "without its last word, 'in'" in found.sentence
+    assert endings(2, 8).outcome != "FAULT"
+    assert endings(3, 24).outcome != "FAULT"
+    assert endings(6, 24).outcome == "FAULT"
+
+
+def test_a_last_word_counts_as_lost_only_if_the_base_had_it() -> None:
+    """What the recogniser never hears is no loss, nor is a word from the middle."""
+    assert endings(4, 8, base=("in",)).outcome != "FAULT"
+    assert endings(4, 8, word="rain").outcome != "FAULT"
 
 
 def test_error_rates_are_those_of_the_whole_set() -> None:

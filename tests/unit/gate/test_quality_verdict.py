@@ -11,10 +11,10 @@ import pytest
 
 from engine.audio import Samples
 from engine.errors import BaselineError
-from engine.gate import judges, quality_verdict, record, verdict
+from engine.gate import judges, quality_verdict, record, verdict, votes
 from engine.gate.record import Judgement, Run
 from engine.gate.spoken import Quality
-from tests.unit.gate import builders, speakers
+from tests.unit.gate import builders, speakers, test_votes
 from tests.unit.gate.speakers import Arms, Wave, held, truncated, wave
 
 LOSSLESS = builders.side(revision="ba" * 6, options={"reference_cache": True})
@@ -188,6 +188,35 @@ def test_the_real_judges_of_the_signal_hear_a_nan(tmp_path: Path) -> None:
     assert found.code == 1
     assert "kitchen" in found.sentence
     assert asked(held(tmp_path, judge=signal_only), "signal").code == 0
+
+
+def ballots(run: Run, drop: int) -> votes.Votes:
+    """Seven listeners who heard this run's outputs, and rate the candidate so much lower."""
+    assert run.quality is not None
+    said = run.quality.candidate.scores, run.quality.base.scores
+    pairs = [
+        votes.Entry(name=name, text="Text.", voice="one", a=said[0][name].output, b=said[1][name].output)
+        for name in said[0]
+    ]
+    page = votes.Sheet(a="candidate", b="base", pairs=tuple(pairs))
+    cast = [test_votes.ballot(page, listener, [drop] * len(page.pairs)) for listener in range(7)]
+    return votes.Votes(page, tuple(cast))
+
+
+@pytest.mark.parametrize(("drop", "code"), [(0, 0), (1, 1)])
+def test_people_are_judges_too(drop: int, code: int, tmp_path: Path) -> None:
+    """By the baseline's own limit of MOS."""
+    run = held(tmp_path)
+    found = verdict.judge(run, speakers.SELECTION, votes=ballots(run, drop))
+    assert (found.quality[-1].question, found.quality[-1].code, found.code) == ("people", code, code)
+    assert found.quality[-1].limit == 0.2
+
+
+def test_votes_on_other_outputs_are_refused(tmp_path: Path) -> None:
+    """Votes on an earlier candidate say nothing of this one."""
+    run = held(tmp_path)
+    with pytest.raises(votes.VotesError):
+        verdict.judge(held(tmp_path, Arms(candidate=truncated)), speakers.SELECTION, votes=ballots(run, 0))
 
 
 def test_without_a_quality_pass_it_is_said_that_quality_was_not_judged() -> None:

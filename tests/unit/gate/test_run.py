@@ -32,6 +32,7 @@ MATERIAL = Material("made-up", "made-up", Path("clip.wav"), "Words.")
         ({"threshold": -0.1}, "--threshold"),
         ({"threshold": 20.0}, "--threshold 20"),
         ({"keep": 0}, "--keep"),
+        ({"votes": (Path("votes.json"),), "quality": False}, "--votes"),
         ({"options": "warp=9"}, "warp=9"),
         ({"against_options": "nfe=0"}, "nfe=0"),
     ],

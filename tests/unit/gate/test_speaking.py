@@ -66,6 +66,8 @@ def test_the_order_of_the_second_pass_is_drawn() -> None:
     assert one == lines(1)
     assert one != other
     assert first(one) == first(other)
+    second = [line.sentence.name for line in lines(1, probes=0) if line not in first(one)]
+    assert second != sorted(second, key=[sentence.name for sentence in SENTENCES].index)
 
 
 def test_both_arms_speak_the_script_and_are_held_to_what_they_were(tmp_path: Any) -> None:
