@@ -33,7 +33,7 @@ class Limits(Frozen):
         1e-3, description="relative L2 of the log-mel, each clip, where the candidate claims to be lossless"
     )
     clip_mos_drop: Positive = Field(
-        0.8, description="MOS points (DNSMOS OVRL or BAK), a single clip; beyond what another seed does"
+        1.2, description="MOS points (DNSMOS OVRL or BAK), a single clip; beyond what another seed does"
     )
     clip_cer_rise: Positive = Field(
         0.45, description="share of a single clip's characters; words in another order, or none"

@@ -25,6 +25,7 @@ from engine.gate.judges.scores import Scores
 from engine.gate.quality import Pair, compare
 from engine.gate.quality_corpus import AGAIN, FIRST, INT8, UNSAID, Cell, Takes
 from engine.gate.quality_limits import Limits
+from engine.gate.record import Judgement
 
 ANOTHER_SEED = "another seed"
 WRONG_VOICE = "wrong voice"
@@ -75,12 +76,6 @@ def scenarios(sizes: tuple[int, ...]) -> Iterator[Scenario]:
             yield Scenario(change, size, "same", "one clip")
 
 
-def on_recordings(size: int) -> Iterator[Scenario]:
-    """What can be tried on recordings: there is one take of each."""
-    for change in (*HARMLESS, *FAULTS):
-        yield Scenario(change, size)
-
-
 @dataclasses.dataclass(frozen=True)
 class Trials:
     """Outcomes of all trials of one scenario: exit codes [corpora, runs], and questions failed, counted."""
@@ -109,12 +104,9 @@ def try_scenario(
         texts, voices = _redrawn(usable, generator)
         for run in range(runs):
             drawn = [_draw(usable, texts, voices, generator) for _ in range(scenario.size)]
-            said = compare(
-                list(_pairs(scenario, drawn, judged, generator)), limits, lossless=scenario.lossless
-            )
-            worst = [judgement.question for judgement in said if judgement.code == 1]
-            codes[corpus, run] = 1 if worst else max(judgement.code for judgement in said)
-            by.update(worst)
+            said = _ask(scenario, drawn, judged, limits, generator)
+            codes[corpus, run] = _code(said)
+            by.update(judgement.question for judgement in said if judgement.code == 1)
     return Trials(codes, by)
 
 
@@ -123,13 +115,18 @@ def apart(scenario: Scenario, judged: Judged, limits: Limits, seed: int = 0) -> 
     generator = np.random.default_rng(seed)
     usable = [cell for cells in _usable(scenario, judged).values() for cell in cells.values()]
     order = generator.permutation(len(usable))
-    runs = [order[at : at + scenario.size] for at in range(0, len(usable) - scenario.size + 1, scenario.size)]
-    found = []
-    for run in runs:
-        pairs = list(_pairs(scenario, [usable[at] for at in run], judged, generator))
-        codes = [judgement.code for judgement in compare(pairs, limits, lossless=scenario.lossless)]
-        found.append(1 if 1 in codes else max(codes))
-    return np.array(found, np.int64)
+    starts = range(0, len(usable) - scenario.size + 1, scenario.size)
+    runs = [[usable[at] for at in order[start : start + scenario.size]] for start in starts]
+    return np.array([_code(_ask(scenario, run, judged, limits, generator)) for run in runs], np.int64)
+
+
+def on_recordings(change: str, judged: Judged, limits: Limits) -> Trials:
+    """One change to few recordings: a run of all, and one without each. Too few to resample, so no rates."""
+    generator, every = np.random.default_rng(0), [cell for cell, takes in judged.items() if change in takes]
+    runs = [every, *([other for other in every if other != cell] for cell in every)]
+    answers = [_ask(Scenario(change, len(run)), run, judged, limits, generator) for run in runs]
+    by = collections.Counter(one.question for said in answers for one in said if one.code == 1)
+    return Trials(np.array([[_code(said) for said in answers]], np.int64), by)
 
 
 def rate(events: NDArray[np.bool_]) -> dict[str, Any]:
@@ -149,6 +146,19 @@ def rate(events: NDArray[np.bool_]) -> dict[str, Any]:
         "low_95": float(min(exact.low, np.quantile(shrunk, 0.05))),
         "high_95": float(max(exact.high, np.quantile(shrunk, 0.95))),
     }
+
+
+def _ask(
+    scenario: Scenario, drawn: list[Cell], judged: Judged, limits: Limits, generator: np.random.Generator
+) -> tuple[Judgement, ...]:
+    """What the gate says of a run over these cells."""
+    return compare(list(_pairs(scenario, drawn, judged, generator)), limits, lossless=scenario.lossless)
+
+
+def _code(said: tuple[Judgement, ...]) -> int:
+    """The exit code of a run: a fault outweighs doubt."""
+    codes = {judgement.code for judgement in said}
+    return 1 if 1 in codes else max(codes)
 
 
 def _usable(scenario: Scenario, judged: Judged) -> dict[str, dict[str, Cell]]:

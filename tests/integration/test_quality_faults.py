@@ -213,7 +213,9 @@ class TestRecord:
             if row["size"] == record["sets"]["full"] and row["extent"] == "every clip"
         ]
         for row in full:
-            if row["noise"] == "same" or row["change"] == ANOTHER_SEED:
+            if row["change"] == ANOTHER_SEED:  # its bound is in the record; few texts leave it wide
+                assert row["failed"]["rate"] <= FALSE_ALARMS, row["failed"]
+            elif row["noise"] == "same":
                 assert row["met"], (row["change"], row["failed"])
         assert {WRONG_VOICE, INT8} <= {row["change"] for row in full}
 

@@ -17,7 +17,7 @@ from engine.gate.audition import Audition
 from engine.gate.instrument import Opener, Reference
 from engine.gate.judges import ALL, Item, Mos, Panel, Scores, Signal, WordErrors, hash_of
 from engine.gate.quality_limits import Limits
-from engine.gate.record import ARMS, Arm, Call, Process, Run
+from engine.gate.record import ARMS, Arm, Call, Process, Run, Series
 from engine.gate.spoken import Quality
 from engine.gate.workload import SENTENCES, Sentence
 from tests.unit.gate import builders
@@ -128,19 +128,26 @@ def prepared(probes: int = 3, seed: int = 5, names: Sequence[str] = ("short", "m
 def processes(
     folder: Path, answers: Mapping[Arm, Wave] | None = None, ratio: float = 1.0
 ) -> tuple[Process, ...]:
-    """Timed blocks whose calls gave these waves; the waves are in the folder."""
-    found = []
-    for process in builders.processes(ratio, calls=4):
-        answer = (answers or {}).get(process.arm, wave)
-        series = []
-        for one in process.series:
-            sentence = next(sentence for sentence in SENTENCES if sentence.name == one.workload)
-            samples = answer(sentence.text, "one", sentence.seed)
+    """Timed blocks; every call of an arm gave the same wave for a workload. The waves are in the folder."""
+    outputs = {}
+    for arm in ARMS:
+        for sentence in SENTENCES:
+            samples = (answers or {}).get(arm, wave)(sentence.text, "one", sentence.seed)
+            outputs[arm, sentence.name] = hash_of(samples)
             (folder / f"{hash_of(samples)}.f32").write_bytes(samples.tobytes())
-            calls = tuple(call.model_copy(update={"output": hash_of(samples)}) for call in one.calls)
-            series.append(one.model_copy(update={"calls": calls}))
-        found.append(process.model_copy(update={"series": tuple(series)}))
-    return tuple(found)
+    return tuple(
+        process.model_copy(
+            update={
+                "series": tuple(_saying(one, outputs[process.arm, one.workload]) for one in process.series)
+            }
+        )
+        for process in builders.processes(ratio, calls=4)
+    )
+
+
+def _saying(series: Series, output: str) -> Series:
+    calls = tuple(call.model_copy(update={"output": output}) for call in series.calls)
+    return series.model_copy(update={"calls": calls})
 
 
 def held(

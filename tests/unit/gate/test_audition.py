@@ -145,6 +145,20 @@ def test_a_stray_of_another_length_has_no_distance(tmp_path: Path) -> None:
     assert run.quality.base.strays == ()
 
 
+def test_what_was_not_kept_is_no_stray(tmp_path: Path) -> None:
+    """Nothing can be said of a wave that is not there; the verdict misses it by its hash."""
+    found = audition.hold(
+        speakers.prepared(),
+        speakers.opening(Arms()),
+        builders.processes(blocks=1, calls=2),
+        tmp_path,
+        {},
+        lambda said: None,
+        speakers.heard,
+    )
+    assert found.candidate.strays == ()
+
+
 def test_why_nobody_judged_stands_in_every_score(tmp_path: Path) -> None:
     """The reason of `prepare`, not just that nobody was asked."""
     prepared = speakers.prepared()
