@@ -28,7 +28,7 @@ QUESTIONS = ("distance", "signal", "duration", "CER", "WER", "dropped words", "s
 """The `Judgement.question`s of `compare`, in order; each is always answered, if only with NOT JUDGED."""
 FAMILY = 5
 """Questions answered by an interval; they share the chance of a false alarm."""
-ENDING_LOST = 0.05
+ENDING_LOST = 0.06
 """Share of sound clips, generously, whose last word is not heard although it was in the base."""
 NAMED = 3
 """Faults and reasons that a sentence names; the rest are counted."""
