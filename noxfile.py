@@ -40,7 +40,7 @@ TORCH = "2.13.0"
 
 MUTANTS_KILLED = 0.9
 
-EXTRAS = ".[gate,quality,dev]"
+EXTRAS = ".[gate,quality,onnx,dev]"
 
 
 def venv_arguments(jetson: bool) -> list[str]:

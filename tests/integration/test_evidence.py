@@ -83,6 +83,14 @@ def fresh_dynamo() -> Iterator[None]:
     torch._dynamo.reset()
 
 
+@pytest.fixture(autouse=True)
+def packages(request: pytest.FixtureRequest) -> None:
+    """The ONNX vocoder is exported by packages that are an extra."""
+    if {"vocoder_backend": "onnx"} in request.node.callspec.params.values():
+        for package in ("onnx", "onnxscript", "onnxruntime"):
+            pytest.importorskip(package, reason="needs the onnx extra")
+
+
 def proofs(one: Engine, voice: Voice) -> dict[str, bool | None]:
     """What is proven after two requests."""
     for seed in range(2):
