@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.audio import SAMPLE_RATE, Samples
+from engine.audio import Samples
 from engine.errors import BaselineError
 from engine.gate import judges, speaking, texts
 from engine.gate.baseline import Selection
@@ -22,6 +22,7 @@ from engine.gate.instrument import Material, Opener, Reference
 from engine.gate.judges import Distances, Item, Panel, Scores
 from engine.gate.judges.distance import WINDOW
 from engine.gate.record import ARMS, Arm, Process
+from engine.gate.sound import at_our_rate
 from engine.gate.spoken import Heard, Quality, Spoken, Stray
 from engine.gate.workload import Sentence
 
@@ -244,10 +245,6 @@ def _path(folder: Path, output: str) -> Path:
 
 def _samples(reference: Reference) -> Samples:
     """A clip as the judges take it: mono float32 [n] at 24 kHz."""
-    import soxr
-
     from engine.reference import Voice
 
-    samples, rate = Voice(reference.clip, reference.text).read()
-    resampled: Samples = soxr.resample(samples, rate, SAMPLE_RATE).astype(np.float32)
-    return resampled
+    return at_our_rate(*Voice(reference.clip, reference.text).read())

@@ -2,7 +2,9 @@
 
 Every block runs each rung once, in a random order, so that a drift of the machine falls on all of them alike.
 A block gives one log-ratio of process medians for each rung and the one below it; a Student-t interval over
-blocks says what the toggle brought. A gain has one owner: the rung where its toggle appears.
+blocks says what the toggle brought. A gain has one owner: the rung where its toggle appears. A toggle that is
+tried and not kept is measured on top of the same rung, and the ladder goes on without it. Beside the speed
+stands what it did to the sound (`engine.gate.sound`).
 
 `python -m engine.gate.ladder [--checkpoint NAME] [--blocks N] [--out FILE] [--plot FILE]`
 """
@@ -16,7 +18,7 @@ import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
@@ -25,23 +27,56 @@ from scipy import stats
 from engine import machine as machines
 from engine.checkpoint import DEFAULT_CHECKPOINT
 from engine.errors import UsageError
-from engine.gate import instrument, revision
+from engine.gate import instrument, ladder_report, revision, sound
 from engine.gate.instrument import Material, Target
 from engine.gate.record import Call
 from engine.gate.run import find_material
+from engine.gate.sound import Sound
 from engine.gate.storage import write_atomically
 from engine.gate.workload import SENTENCES, Sentence
 from engine.options import Options
 
 log = logging.getLogger(__name__)
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 LEVEL = 0.95
-RUNGS: tuple[tuple[str, str], ...] = (
-    ("reference", ""),
-    ("reference cache", "reference_cache=on"),
-    ("7 pruned steps", "nfe=7 schedule=epss"),
+
+
+class Rung(NamedTuple):
+    """A name, what it adds to the toggles of the rung below, and whether the next rung stands on it."""
+
+    name: str
+    adds: str
+    stays: bool = True
+
+
+class Step(NamedTuple):
+    """A rung with its whole set of toggles, and the name of the rung below it."""
+
+    name: str
+    options: Options
+    below: str
+    stays: bool
+
+
+RUNGS = (
+    Rung("reference", ""),
+    Rung("reference cache", "reference_cache=on"),
+    Rung("hoisted embeddings", "hoist=on"),
+    Rung("guidance apart", "guidance=separate", stays=False),
+    Rung("attention by definition", "attention=math", stays=False),
+    Rung("buckets", "buckets=on", stays=False),
+    Rung("compiled", "compile=default", stays=False),
+    Rung("bf16 transformer", "precision=bf16", stays=False),
+    Rung("int8 products", "int8=dynamic", stays=False),
+    Rung("7 pruned steps", "nfe=7 schedule=epss"),
+    Rung("7 searched steps", "schedule=searched", stays=False),
+    Rung("6 searched steps", "nfe=6 schedule=searched", stays=False),
+    Rung("8 evaluations by midpoint", "nfe=8 schedule=sway solver=midpoint", stays=False),
+    Rung("guidance reused", "guidance=reuse", stays=False),
+    Rung("guidance in an interval", "guidance=interval", stays=False),
+    Rung("vocoder by ONNX Runtime", "vocoder_backend=onnx", stays=False),
 )
-"""Name of the rung, and what it adds to the toggles of the rung below."""
+"""Which of them stay is decided by what the ladder showed; those that do are `Options.fast_cpu()`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,14 +100,20 @@ class Taken:
     unproven: tuple[str, ...]
 
 
-def cumulative(rungs: Sequence[tuple[str, str]]) -> list[tuple[str, Options]]:
-    """Each rung's name and whole set of toggles; a later word overrides an earlier one.
+def cumulative(rungs: Sequence[Rung]) -> list[Step]:
+    """Each rung with its whole set of toggles; a later word overrides an earlier one.
 
     Raises:
         OptionsError: a rung spells toggles that do not exist or do not fit together.
     """
-    words = [" ".join(filter(None, (added for _, added in rungs[: n + 1]))) for n in range(len(rungs))]
-    return [(name, Options.parse(so_far)) for (name, _), so_far in zip(rungs, words, strict=True)]
+    steps: list[Step] = []
+    words, below = "", rungs[0].name
+    for rung in rungs:
+        options = Options.parse(f"{words} {rung.adds}")
+        steps.append(Step(rung.name, options, below, rung.stays))
+        if rung.stays:
+            words, below = f"{words} {rung.adds}", rung.name
+    return steps
 
 
 def ratio_of(after: Sequence[float], before: Sequence[float]) -> Ratio:
@@ -90,7 +131,7 @@ def ratio_of(after: Sequence[float], before: Sequence[float]) -> Ratio:
 
 
 def climb(
-    rungs: Sequence[tuple[str, Options]],
+    rungs: Sequence[Step],
     sentences: Sequence[Sentence],
     material: Material,
     outputs: Path,
@@ -107,10 +148,10 @@ def climb(
     root = revision.checkout()
     here, dirty = revision.describe(root)
     rng = np.random.default_rng(seed)
-    taken: dict[str, list[Taken]] = {name: [] for name, _ in rungs}
+    taken: dict[str, list[Taken]] = {rung.name: [] for rung in rungs}
     for block in range(blocks):
         for index in rng.permutation(len(rungs)):
-            name, options = rungs[index]
+            name, options = rungs[index].name, rungs[index].options
             log.info("block %d of %d: %s", block + 1, blocks, name)
             target = Target(root, here, dirty, "" if options == Options() else str(options))
             taken[name].append(_process(target, material, sentences, calls, outputs))
@@ -142,34 +183,47 @@ def _taken(spoken: Sequence[Sequence[Call]], load_seconds: float, end: Mapping[s
     )
 
 
+def hear(rungs: Sequence[Step], checkpoint: str) -> dict[str, Sound]:
+    """What each rung sounds like."""
+    spoken = sound.speak(
+        {rung.name: rung.options for rung in rungs},
+        checkpoint,
+        report=lambda doing, done, total: log.info("%s: %d of %d", doing, done, total),
+    )
+    return {name: sound.mean(scores) for name, scores in spoken.scores.items()}
+
+
 def rows(
-    rungs: Sequence[tuple[str, Options]], taken: Mapping[str, Sequence[Taken]], outputs: Path
+    rungs: Sequence[Step], taken: Mapping[str, Sequence[Taken]], heard: Mapping[str, Sound], outputs: Path
 ) -> list[dict[str, Any]]:
-    """The ladder as a table: what each rung added, its gain, the gain so far, memory, how the mel moved."""
-    first, below = rungs[0], rungs[0]
+    """The ladder as a table: what each rung added, its gain, the gain so far, memory, and its sound."""
+    sets = {rung.name: rung.options for rung in rungs}
+    bottom = taken[rungs[0].name]
     found = []
-    for name, options in rungs:
-        mine, base, bottom = (taken[which] for which in (name, below[0], first[0]))
+    for rung in rungs:
+        mine, base, under = taken[rung.name], taken[rung.below], sets[rung.below]
         seconds, before, start = ([one.seconds for one in side] for side in (mine, base, bottom))
         added = {
-            key: value for key, value in options.changed().items() if below[1].changed().get(key) != value
+            key: value for key, value in rung.options.changed().items() if under.changed().get(key) != value
         }
         found.append(
             {
-                "rung": name,
+                "rung": rung.name,
+                "below": rung.below,
+                "stays": rung.stays,
                 "added": added,
-                "lossless": options.only_lossless(below[1]),
+                "lossless": rung.options.only_lossless(under),
                 "rtf": float(np.median([one.seconds / one.audio_seconds for one in mine])),
                 "against_below": dataclasses.asdict(ratio_of(seconds, before)),
                 "against_reference": dataclasses.asdict(ratio_of(seconds, start)),
                 "load_seconds": float(np.median([one.load_seconds for one in mine])),
                 "peak_mb": max(one.peak_mb for one in mine),
                 "mel_l2_to_reference": _moved(outputs, bottom[0].output, mine[0].output),
+                "sound": dataclasses.asdict(heard[rung.name]) if rung.name in heard else None,
                 "unproven": sorted({toggle for one in mine for toggle in one.unproven}),
                 "seconds": seconds,
             }
         )
-        below = (name, options)
     return found
 
 
@@ -181,63 +235,15 @@ def _moved(outputs: Path, before: str, after: str) -> float | None:
     return float(distances(old, new).mel_l2) if len(old) == len(new) else None
 
 
-def markdown(ladder: Mapping[str, Any]) -> str:
-    """The table for people."""
-    lines = [
-        "| rung | adds | time / rung below | time / reference | RTF | peak memory | mel moved |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for row in ladder["rows"]:
-        added = " ".join(f"`{name}={value}`" for name, value in row["added"].items()) or "-"
-        below, whole = (_times(row[key]) for key in ("against_below", "against_reference"))
-        moved = "-" if row["mel_l2_to_reference"] is None else f"{row['mel_l2_to_reference']:.2g}"
-        first = row is ladder["rows"][0]
-        lines.append(
-            f"| {row['rung']} | {added} | {'-' if first else below} | {'-' if first else whole} "
-            f"| {row['rtf']:.3f} | {row['peak_mb']:.0f} MiB | {'-' if first else moved} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def _times(ratio: Mapping[str, float]) -> str:
-    return f"x {ratio['ratio']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]"
-
-
-def plot(ladder: Mapping[str, Any], path: Path) -> None:
-    """Time of each rung against the reference, with its interval, into a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    found = ladder["rows"]
-    figure = Figure(figsize=(10, 1.6 + 0.5 * len(found)), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    whole = [row["against_reference"] for row in found]
-    middle = [100 * one["ratio"] for one in whole]
-    errors = [
-        [max(0.0, 100 * (one["ratio"] - one["low"])) for one in whole],
-        [max(0.0, 100 * (one["high"] - one["ratio"])) for one in whole],
-    ]
-    colours = ["#0b6e99" if row["lossless"] else "#c2571a" for row in found]
-    axes.barh(range(len(found)), middle, xerr=errors, color=colours, capsize=3)
-    for place, value in enumerate(middle):
-        axes.text(max(value, errors[1][place] + value) + 1.5, place, f"{value:.1f} %", va="center")
-    axes.set_yticks(range(len(found)), [row["rung"] for row in found])
-    axes.invert_yaxis()
-    axes.set(
-        xlim=(0, 118),
-        xlabel="time to speak the pinned sentences, reference = 100 [%]; lines: 95 % intervals over blocks",
-        title=f"{ladder['checkpoint']} on {ladder['machine']}; blue: lossless rung, orange: lossy",
-    )
-    figure.savefig(path, dpi=110, metadata={"Software": None})
-
-
 def main(
     checkpoint: Annotated[str, typer.Option(help="What to load.")] = DEFAULT_CHECKPOINT,
     blocks: Annotated[int, typer.Option(min=2, help="Each rung runs once a block.")] = 5,
     calls: Annotated[int, typer.Option(min=1, help="Steady calls of each sentence in a process.")] = 3,
     sentences: Annotated[str, typer.Option(help="Pinned sentences, separated by commas.")] = "short,medium",
     seed: Annotated[int, typer.Option(help="Of the order of the rungs.")] = 0,
+    quality: Annotated[
+        bool, typer.Option(help="Let each rung speak the pinned texts, and judge them.")
+    ] = True,
     out: Annotated[Path, typer.Option(help="Record to write.")] = Path("build/ladder.json"),
     picture: Annotated[Path | None, typer.Option("--plot", help="PNG to write.")] = None,
 ) -> None:
@@ -252,6 +258,7 @@ def main(
         )
     with tempfile.TemporaryDirectory(prefix="ishowtts-ladder-") as scratch:
         taken = climb(rungs, chosen, material, Path(scratch), blocks=blocks, calls=calls, seed=seed)
+        heard = hear(rungs, checkpoint) if quality else {}
         machine = machines.describe()
         ladder = {
             "schema_version": SCHEMA_VERSION,
@@ -263,13 +270,13 @@ def main(
             "blocks": blocks,
             "calls": calls,
             "level": LEVEL,
-            "rows": rows(rungs, taken, Path(scratch)),
+            "rows": rows(rungs, taken, heard, Path(scratch)),
         }
     write_atomically(out, json.dumps(ladder, indent=1) + "\n")
-    write_atomically(out.with_suffix(".md"), markdown(ladder))
+    write_atomically(out.with_suffix(".md"), ladder_report.markdown(ladder))
     if picture is not None:
-        plot(ladder, picture)
-    log.info("\n%s", markdown(ladder))
+        ladder_report.plot(ladder, picture)
+    log.info("\n%s", ladder_report.markdown(ladder))
 
 
 if __name__ == "__main__":

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from pydantic import Field, TypeAdapter
 
-from engine.audio import SAMPLE_RATE, Samples
+from engine.audio import Samples
 from engine.errors import UsageError
-from engine.gate import texts
-from engine.gate.judges import ALL, Item, Panel, Scores, judge_all
+from engine.gate import sound, texts
+from engine.gate.judges import ALL, Scores
 from engine.gate.listen import Measured, Pair
+from engine.gate.sound import Report
 from engine.gate.storage import reason
 from engine.gate.workload import Frozen
 from engine.options import Options
 
 INDEX = "index.json"
-Report = Callable[[str, int, int], None]
-"""Told what is being done, how many are done, and how many there are."""
 
 
 class About(Frozen):
@@ -124,38 +122,33 @@ def spoken(
         UsageError: no such text or judge.
         CheckpointError, DeviceError, OptionsError: it cannot be loaded.
     """
-    import engine
-    from engine.checkpoint import find as find_checkpoint
+    from engine import DEFAULT_CHECKPOINT
 
-    source = find_checkpoint(checkpoint or engine.DEFAULT_CHECKPOINT)
-    chosen = texts.choose(source.languages, names)
-    voices = [case.spoken_by(list(source.references)) for case in chosen.cases]
-    waves: list[Samples] = []
-    for arm, options in (("candidate", a), ("base", b)):
-        with engine.load(checkpoint or engine.DEFAULT_CHECKPOINT, options, device=device) as tts:
-            for done, (case, voice) in enumerate(zip(chosen.cases, voices, strict=True)):
-                report(f"speaking, {arm}", done, len(voices))
-                waves.append(tts.synthesize(case.text, voice, seed=case.seed).samples)
-    clips = {voice: _at_our_rate(*clip.read()) for voice, clip in source.references.items()}
-    said = [case.text for case in chosen.cases]
-    items = [Item(*one) for one in zip(waves, said * 2, voices * 2, strict=True)]
-    scores = judge_all(items, Panel(clips, judges), report=lambda done, total: report("judging", done, total))
-    n = len(voices)
+    found = sound.speak(
+        {"candidate": a, "base": b},
+        checkpoint or DEFAULT_CHECKPOINT,
+        names,
+        report,
+        device=device,
+        judges=judges,
+    )
+    items, scores = ([side[arm] for arm in ("candidate", "base")] for side in (found.items, found.scores))
     pairs = tuple(
         Pair(
             case.name,
             case.text,
-            voices[i],
-            waves[i],
-            waves[n + i],
-            measured(scores[i]),
-            measured(scores[n + i]),
+            ours.voice,
+            ours.samples,
+            theirs.samples,
+            measured(our_scores),
+            measured(their_scores),
         )
-        for i, case in enumerate(chosen.cases)
+        for case, ours, theirs, our_scores, their_scores in zip(found.cases, *items, *scores, strict=True)
     )
-    silent = sorted({f"{judge} not judged: {why}" for one in scores for judge, why in one.not_judged.items()})
+    heard = (one for side in scores for one in side)
+    silent = sorted({f"{judge} not judged: {why}" for one in heard for judge, why in one.not_judged.items()})
     untrained = ["The checkpoint is untrained: what you will hear is noise, not speech."]
-    return Found(pairs, str(a), str(b), (*chosen.skipped, *silent, *(untrained * (not source.trained))))
+    return Found(pairs, str(a), str(b), (*found.skipped, *silent, *(untrained * (not found.trained))))
 
 
 def measured(scores: Scores) -> Measured:
@@ -199,13 +192,4 @@ def _wav(path: Path) -> Samples:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (OSError, soundfile.LibsndfileError) as error:
         raise UsageError(f"{path}: {error}", "a WAV that libsndfile reads", "Export it again") from error
-    return _at_our_rate(samples.mean(axis=1), rate)
-
-
-def _at_our_rate(samples: Samples, rate: int) -> Samples:
-    import soxr
-
-    if rate == SAMPLE_RATE:
-        return samples
-    resampled: Samples = soxr.resample(samples, rate, SAMPLE_RATE).astype(np.float32)
-    return resampled
+    return sound.at_our_rate(samples.mean(axis=1), rate)

@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from engine import sampler
+from engine import batching, rotary, sampler
 from engine.errors import EngineError, OptionsError
 from engine.evidence import Evidence, Observations
 from engine.options import Options
@@ -33,14 +33,15 @@ def apply(
     embeddings.
 
     Raises:
-        OptionsError: the backbone is not a DiT.
+        OptionsError: the backbone is not a DiT with torch's attention.
     """
     if not options.hoist:
         return backbone
-    if type(transformer).__name__ != "DiT":
+    name = type(transformer).__name__
+    if name != "DiT" or not batching.maskable(transformer):
         raise OptionsError(
-            f"hoist with the backbone {type(transformer).__name__}",
-            "a DiT",
+            f"hoist with the backbone {name}",
+            "a DiT with attn_backend 'torch'",
             "Load an F5-TTS checkpoint, or hoist=False",
         )
     return _Hoisted(transformer, options, observed).begin
@@ -62,6 +63,8 @@ class _Hoisted:
                 (block, _modulations(block.attn_norm, embedded)) for block in transformer.transformer_blocks
             ]
             self._last = _modulations(transformer.norm_out, embedded)
+        for block, _ in self._blocks:
+            block.attn.processor = rotary.TabledAttention(block.attn.processor)
 
     @contextlib.contextmanager
     def begin(self, cond: Tensor, tokens: Tensor, times: Tensor, mask: Tensor | None) -> Iterator[Evaluate]:
@@ -76,7 +79,7 @@ class _Hoisted:
             )
         transformer, frames = self._transformer, cond.shape[1]
         dtype = transformer.proj_out.weight.dtype
-        rope = transformer.rotary_embed.forward_from_seq_len(frames)
+        rope = rotary.table(transformer.rotary_embed, frames)
         kept: dict[Half, Tensor] = {}
 
         def fixed(half: Half) -> Tensor:

@@ -83,12 +83,14 @@ def fresh_dynamo() -> Iterator[None]:
     torch._dynamo.reset()
 
 
-@pytest.fixture(autouse=True)
-def packages(request: pytest.FixtureRequest) -> None:
-    """The ONNX vocoder is exported by packages that are an extra."""
-    if {"vocoder_backend": "onnx"} in request.node.callspec.params.values():
+@pytest.fixture
+def options(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The options of a case. The ONNX vocoder is exported by packages that are an extra."""
+    if "vocoder_backend" in request.param:
         for package in ("onnx", "onnxscript", "onnxruntime"):
             pytest.importorskip(package, reason="needs the onnx extra")
+    found: dict[str, Any] = request.param
+    return found
 
 
 def proofs(one: Engine, voice: Voice) -> dict[str, bool | None]:
@@ -125,13 +127,13 @@ def switch_off(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampler, "time_grid", wrong)
 
 
-@pytest.mark.parametrize(("name", "options"), CASES, ids=lambda value: str(value))
+@pytest.mark.parametrize(("name", "options"), CASES, ids=str, indirect=["options"])
 def test_on_is_proven(tiny: Callable[..., Engine], voice: Voice, name: str, options: dict[str, Any]) -> None:
     """Two real requests, and everything that was asked for was seen to happen."""
     assert set(proofs(tiny(**options), voice).values()) == {True}
 
 
-@pytest.mark.parametrize(("name", "options"), CASES, ids=lambda value: str(value))
+@pytest.mark.parametrize(("name", "options"), CASES, ids=str, indirect=["options"])
 def test_on_without_its_work_is_disproven(
     tiny: Callable[..., Engine],
     voice: Voice,

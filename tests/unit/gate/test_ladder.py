@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 import numpy as np
@@ -11,31 +10,53 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import OptionsError, UsageError
-from engine.gate.ladder import RUNGS, Taken, cumulative, markdown, plot, ratio_of, rows
+from engine.gate.ladder import RUNGS, Rung, Taken, cumulative, ratio_of, rows
+from engine.gate.ladder_report import markdown, plot
+from engine.gate.sound import Sound
 from engine.options import Options
 
 
 def test_rungs_add_up_and_later_words_win() -> None:
     """Each rung keeps the toggles of the rungs below and changes only its own."""
-    climbed = cumulative((("bottom", ""), ("cache", "reference_cache=on"), ("steps", "nfe=7 schedule=epss")))
-    assert [str(options) for _, options in climbed] == [
+    climbed = cumulative(
+        (Rung("bottom", ""), Rung("cache", "reference_cache=on"), Rung("steps", "nfe=7 schedule=epss"))
+    )
+    assert [str(rung.options) for rung in climbed] == [
         "reference",
         "reference_cache=True",
         "reference_cache=True nfe=7 schedule=epss",
     ]
 
 
+def test_a_toggle_that_is_not_kept_leaves_the_next_rung_where_it_stood() -> None:
+    """It is tried on the last rung that stays, and what comes after it does not have it."""
+    climbed = cumulative(
+        (Rung("bottom", ""), Rung("tried", "nfe=7", stays=False), Rung("cache", "reference_cache=on"))
+    )
+    assert [(rung.below, str(rung.options)) for rung in climbed[1:]] == [
+        ("bottom", "nfe=7"),
+        ("bottom", "reference_cache=True"),
+    ]
+
+
 def test_the_shipped_rungs_are_valid_and_start_at_the_reference() -> None:
     """The ladder that is measured can be measured, and its bottom is upstream's behaviour."""
     climbed = cumulative(RUNGS)
-    assert climbed[0][1] == Options()
-    assert all(below != above for (_, below), (_, above) in itertools.pairwise(climbed))
+    sets = {rung.name: rung.options for rung in climbed}
+    assert climbed[0].options == Options()
+    assert len(sets) == len(climbed)
+    assert all(rung.options != sets[rung.below] for rung in climbed[1:])
+
+
+def test_the_rungs_that_stay_are_the_fast_set() -> None:
+    """What is offered as fast is what the ladder kept, nothing else."""
+    assert [rung.options for rung in cumulative(RUNGS) if rung.stays][-1] == Options.fast_cpu()
 
 
 def test_a_rung_that_does_not_exist_is_refused() -> None:
     """A toggle that is misspelt is an error before anything is measured."""
     with pytest.raises(OptionsError):
-        cumulative((("bottom", ""), ("typo", "presicion=bf16")))
+        cumulative((Rung("bottom", ""), Rung("typo", "presicion=bf16")))
 
 
 @given(
@@ -62,16 +83,26 @@ def test_one_block_has_no_interval() -> None:
 def test_the_table_says_what_each_rung_brought(tmp_path: Path) -> None:
     """Halving the time at the second rung is its gain, against the rung below and against the reference."""
     np.zeros(2048, np.float32).tofile(tmp_path / "a.f32")
-    rungs = cumulative((("reference", ""), ("cache", "reference_cache=on"), ("steps", "nfe=7 schedule=epss")))
+    rungs = cumulative(
+        (
+            Rung("reference", ""),
+            Rung("cache", "reference_cache=on", stays=False),
+            Rung("steps", "nfe=7 schedule=epss"),
+        )
+    )
     seconds = {"reference": (4.0, 4.4), "cache": (4.0, 4.4), "steps": (2.0, 2.2)}
     taken = {
         name: [Taken(second, 2.0, 1.0, 100.0, "a", ()) for second in spent] for name, spent in seconds.items()
     }
-    found = rows(rungs, taken, tmp_path)
+    heard = {"steps": Sound(8, 20.0, 0.2, 0.125, 0.9, None)}
+    found = rows(rungs, taken, heard, tmp_path)
     assert [row["against_below"]["ratio"] for row in found] == pytest.approx([1.0, 1.0, 0.5])
     assert [row["lossless"] for row in found] == [True, True, False]
     assert found[2]["added"] == {"nfe": 7, "schedule": "epss"}
     ladder = {"rows": found, "checkpoint": "box", "machine": "here"}
-    assert "| steps | `nfe=7` `schedule=epss` | x 0.500 [0.500, 0.500] |" in markdown(ladder)
+    table = markdown(ladder)
+    assert "| *cache* | `reference_cache=on` | x 1.000 [1.000, 1.000] |" in table
+    assert "| steps | `nfe=7` `schedule=epss` | x 0.500 [0.500, 0.500] |" in table
+    assert "| 0.125 | - | 0.900 |" in table
     plot(ladder, tmp_path / "ladder.png")
     assert (tmp_path / "ladder.png").stat().st_size > 10_000
