@@ -24,7 +24,7 @@ def turn(heads: Tensor, angles: Tensor) -> Tensor:
     """Rotate neighbouring pairs of `heads` [b, h, n, d] by a table [n, d/2, 2], computed in fp32."""
     import torch
 
-    pairs = heads.float().unflatten(-1, (-1, 2))  # [b, h, n, d/2, 2]
+    pairs: Any = heads.float().view(*heads.shape[:-1], -1, 2)  # [b, h, n, d/2, 2]
     if torch.compiler.is_compiling():  # Inductor fuses real numbers and knows no complex ones
         (x, y), (cos, sin) = pairs.unbind(-1), angles.unbind(-1)
         turned = torch.stack((x * cos - y * sin, y * cos + x * sin), dim=-1)
@@ -52,7 +52,7 @@ class TabledAttention:
         q, k = (norm(one) if norm is not None else one for norm, one in ((attn.q_norm, q), (attn.k_norm, k)))
         q, k = self._turned(q, rope), self._turned(k, rope)
         seen = mask[:, None, None] if mask is not None and self.attn_mask_enabled else None  # [b, 1, 1, n]
-        out = functional.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+        out: Tensor = functional.scaled_dot_product_attention(q, k, v, attn_mask=seen)
         out = attn.to_out[1](attn.to_out[0](out.transpose(1, 2).flatten(2)))
         return out if mask is None else out.masked_fill(~mask[..., None], 0.0)
 

@@ -43,7 +43,7 @@ def _figure(value: float | None, form: str) -> str:
 
 def _typed(value: Any) -> str:
     """As one would type it."""
-    return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else str(value)
+    return ("off", "on")[value] if isinstance(value, bool) else str(value)
 
 
 def _times(ratio: Mapping[str, float]) -> str:

@@ -132,7 +132,8 @@ def spoken(
         device=device,
         judges=judges,
     )
-    items, scores = ([side[arm] for arm in ("candidate", "base")] for side in (found.items, found.scores))
+    items = [found.items[arm] for arm in ("candidate", "base")]
+    scores = [found.scores[arm] for arm in ("candidate", "base")]
     pairs = tuple(
         Pair(
             case.name,
