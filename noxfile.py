@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -148,9 +149,18 @@ def check_lint(session: nox.Session) -> None:
     session.run(str(SHARED / "bin" / "lint-imports"))
 
 
-def check_notebooks(session: nox.Session, *arguments: str) -> None:
-    """Execute the notebooks; the numbers that matter are asserted in their cells."""
-    run(session, "pytest", "--nbval-lax", "--nbval-current-env", "notebooks", *arguments)
+def check_notebooks(session: nox.Session, *arguments: str, pictures: bool = False) -> None:
+    """Execute each notebook once; a cell that raises fails. A browser looks at the pages of that run."""
+    executed = HERE / "build" / "executed"
+    shutil.rmtree(executed, ignore_errors=True)
+    nbval = ("--nbval-lax", "--nbval-current-env", "--executed", str(executed))
+    run(session, "pytest", "notebooks", *nbval, *arguments)
+    renewed = ("--pictures",) if pictures else ()
+    session.run(str(PYTHON), "notebooks/render.py", str(executed), "build/reports", *renewed)
+    looked_at = ("tests/integration/test_reports.py", "-k", "every_page or index or sticks_out")
+    if not arguments:
+        session.env["ISHOWTTS_REPORTS"] = "build/reports"
+        run(session, "pytest", *looked_at)
 
 
 @nox.session(venv_backend="none")
@@ -203,7 +213,7 @@ def perf(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def notebooks(session: nox.Session) -> None:
-    """Execute the notebooks."""
+    """Execute the notebooks, and render what came out: build/reports/index.html."""
     prepare(session)
     check_notebooks(session, *session.posargs)
 
@@ -239,6 +249,21 @@ def ladder(session: nox.Session) -> None:
     run(session, "engine.gate.side_by_side", "--checkpoint", "seeded-small")
 
 
+@nox.session(venv_backend="none", default=False)
+def costs(session: nox.Session) -> None:
+    """Fit the cost model, check it on other lengths and toggles; write baselines/costs.json and .png."""
+    prepare(session)
+    outputs = ("--out", "baselines/costs.json", "--plot", "baselines/costs.png")
+    run(session, "engine.gate.cost_record", *outputs, *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def pareto(session: nox.Session) -> None:
+    """Speed beside quality of step counts, solvers and number formats; write baselines/pareto.json."""
+    prepare(session)
+    run(session, "engine.gate.pareto", "--out", "baselines/pareto.json", *session.posargs)
+
+
 @nox.session(name="grid-search", venv_backend="none", default=False)
 def grid_search(session: nox.Session) -> None:
     """Search for the best time grids of few steps; goes on where it stopped."""
@@ -262,9 +287,10 @@ def train_voice(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def pictures(session: nox.Session) -> None:
-    """Render what the README plays and shows."""
+    """Render what the README plays and shows, the first figure of each report included."""
     prepare(session)
     session.run(str(PYTHON), "notebooks/pictures.py")
+    check_notebooks(session, pictures=True)
 
 
 @nox.session(venv_backend="none", default=False)

@@ -193,6 +193,43 @@ def doctor(
 
 
 @app.command()
+@_option_flags
+def profile(
+    options: Options,
+    checkpoint: Annotated[str | None, typer.Option(help="a name, a folder or a weight file")] = None,
+    text: Annotated[str | None, typer.Option(help="what is spoken; the shortest pinned sentence")] = None,
+    target: Annotated[float, typer.Option(help="real-time factor to reach")] = 0.36,
+    budget: Annotated[float, typer.Option(help="seconds; no trial begins that would end later")] = 600.0,
+    no_trials: Annotated[bool, typer.Option("--no-trials", help="profile only, try no toggle")] = False,
+    file: Annotated[Path | None, typer.Option("--json", help="write the record")] = None,
+) -> None:
+    """Show where the time goes, try every toggle that can work here, and say what to do next. Exits 0 if the
+    target is met, 1 if not."""
+    from engine.checkpoint import DEFAULT_CHECKPOINT
+    from engine.gate import profile_screen, study
+    from engine.gate.workload import SENTENCES
+    from engine.text import normalise
+
+    said = SENTENCES[0].text if text is None else text
+    normalise(said)
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(),
+        console=Console(stderr=True), transient=True,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task("loading", total=budget)
+        report = study.study(
+            checkpoint or DEFAULT_CHECKPOINT, options, said,
+            target=target, budget=budget, tried=not no_trials,
+            watch=lambda doing, seconds: bar.update(task, description=doing, completed=seconds),
+        )  # fmt: skip
+    Console().print(profile_screen.render(report))
+    if file is not None:
+        report.save(file)
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
 def gate(
     against: Annotated[str | None, typer.Option(help="compare with this git revision")] = None,
     options: Annotated[

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -26,8 +25,6 @@ from engine.gate.sound import at_our_rate
 from engine.gate.spoken import Heard, Quality, Spoken, Stray
 from engine.gate.workload import Sentence
 
-WORKERS = 4
-"""Most processes that judge at the same time."""
 UNTRAINED = "the checkpoint is untrained: its speech is noise"
 
 Report = Callable[[str], None]
@@ -162,7 +159,7 @@ def _judged(
     """Scores of the first pass, by arm and name."""
     asked = [(arm, one) for arm in ARMS for one in spoken[arm] if one.first]
     items = [Item(_wave(folder, one.output), one.text, one.voice) for _, one in asked]
-    workers = min(WORKERS, os.cpu_count() or 1) if audition.panel.names else 1
+    workers = judges.workers() if audition.panel.names else 1
     report(f"quality: judging {len({one.output for _, one in asked})} distinct outputs")
 
     def progress(done: int, total: int) -> None:

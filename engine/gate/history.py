@@ -11,6 +11,8 @@ its growth.
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -90,6 +92,27 @@ def analyse(line: Line) -> str:
     series = Series(line.name, None, line.times, metrics, data, {"commit": line.commits})
     found = series.analyze().change_points_by_time
     return f"{Report(series, found).produce_report(line.name, ReportType.LOG)}\n{len(found)} drift points"
+
+
+def elsewhere(folder: Path, root: Path) -> str | None:
+    """What Otava says of `folder`, from this environment or the one that `nox -s history` made in `root`.
+
+    None: Otava is in neither.
+
+    Raises:
+        UsageError: it is there, and the report fails.
+    """
+    own = root / ".nox" / "history" / "bin" / "python"
+    python = Path(sys.executable) if importlib.util.find_spec("otava") else own
+    if not python.exists():
+        return None
+    command = [str(python), "-m", "engine.gate.history", str(folder.resolve())]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UsageError(
+            done.stderr.strip(), "a folder of readable records", "Run it by hand: nox -s history"
+        )
+    return done.stdout
 
 
 def write(found: Iterable[Line], out: TextIO, analysis: Analyse = analyse) -> None:

@@ -56,27 +56,28 @@ def plot(ladder: Mapping[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
     found = ladder["rows"]
-    figure = Figure(figsize=(10, 1.6 + 0.5 * len(found)), layout="constrained")
+    figure = Figure(figsize=(10, 1.6 + 0.34 * len(found)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    whole = [row["against_reference"] for row in found]
-    middle = [100 * one["ratio"] for one in whole]
-    errors = [
-        [max(0.0, 100 * (one["ratio"] - one["low"])) for one in whole],
-        [max(0.0, 100 * (one["high"] - one["ratio"])) for one in whole],
-    ]
-    colours = ["#0b6e99" if row["lossless"] else "#c2571a" for row in found]
-    bars = axes.barh(range(len(found)), middle, xerr=errors, color=colours, capsize=3)
-    for bar, row in zip(bars, found, strict=True):
-        bar.set_alpha(1.0 if row["stays"] else 0.4)
-    for place, value in enumerate(middle):
-        axes.text(max(value, errors[1][place] + value) + 1.5, place, f"{value:.1f} %", va="center")
+    for place, row in enumerate(found):
+        whole, colour = row["against_reference"], "#0b6e99" if row["lossless"] else "#c2571a"
+        axes.plot([whole["low"], whole["high"]], [place, place], color=colour, linewidth=2)
+        face = colour if row["stays"] else "white"
+        axes.plot(whole["ratio"], place, "o", color=colour, markerfacecolor=face, markersize=8)
+        axes.annotate(
+            f"x {whole['ratio']:.2f}", (1.01, place), xycoords=("axes fraction", "data"), va="center"
+        )
+    axes.axvline(1, color="gray", linewidth=1)
     axes.set_yticks(range(len(found)), [row["rung"] for row in found])
     axes.invert_yaxis()
     axes.set(
-        xlim=(0, 118),
-        xlabel="time to speak the pinned sentences, reference = 100 [%]; lines: 95 % intervals over blocks",
+        xscale="log",
+        xlabel="time to speak the pinned sentences / the reference's time; lines: 95 % intervals over blocks",
         title=f"{ladder['checkpoint']} on {ladder['machine']}\n"
-        "blue: lossless, orange: lossy, pale: tried and not kept",
+        "blue: lossless, orange: lossy; filled: stays, hollow: tried on the last one that stays",
     )
+    ticks = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.grid(axis="x", alpha=0.25)
     figure.savefig(path, dpi=110, metadata={"Software": None})

@@ -7,6 +7,7 @@ set is as good as another is said by the gate, from pairs (`engine.gate.quality`
 from __future__ import annotations
 
 import dataclasses
+import functools
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from engine.audio import SAMPLE_RATE, Samples
 from engine.gate import texts
-from engine.gate.judges import ALL, Item, Panel, Scores, judge_all
+from engine.gate.judges import ALL, Item, Panel, Scores, judge_all, workers
 from engine.options import Options
 
 Report = Callable[[str, int, int], None]
@@ -86,11 +87,8 @@ def speak(
         items[name] = tuple(said)
     clips = {voice: at_our_rate(*clip.read()) for voice, clip in source.references.items()}
     every = [item for said in items.values() for item in said]
-    found = iter(
-        judge_all(
-            every, Panel(clips, tuple(judges)), report=lambda done, total: report("judging", done, total)
-        )
-    )
+    heard = functools.partial(report, "judging")
+    found = iter(judge_all(every, Panel(clips, tuple(judges)), workers() if judges else 1, heard))
     scores = {name: tuple(next(found) for _ in said) for name, said in items.items()}
     return Spoken(chosen.cases, items, scores, chosen.skipped, source.trained)
 

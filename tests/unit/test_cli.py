@@ -173,3 +173,34 @@ def test_a_sentence_with_brackets_is_printed_as_it_is(run: Run, tmp_path: Path) 
     """rich would take [red] for markup."""
     _, _, said = run(*speak(tmp_path / "out.wav", "--preset", "[red]"))
     assert "[red]" in said
+
+
+def test_profile_shows_one_screen_and_writes_the_record(run: Run, tmp_path: Path) -> None:
+    """Without trials: where the time goes, and 0 or 1 for the target, by the same rule as the record."""
+    from engine.gate.recommend_record import load
+
+    file = tmp_path / "report.json"
+    tiny = ["profile", "--checkpoint", "seeded-tiny", "--nfe", 1, "--no-trials", "--json", file]
+    for target, expected in ((1000, 0), (1e-6, 1)):
+        code, printed, _ = run(*tiny, "--target", target)
+        report = load(file)
+        assert code == expected == report.exit_code
+        assert report.target == target
+        assert report.findings.options == "nfe=1"
+        assert sum(report.facts.stages.values()) == pytest.approx(report.facts.seconds)
+        assert "seeded-tiny, nfe=1" in printed
+        assert all(stage in printed for stage in report.facts.stages)
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [(["--target", 0], "target 0"), (["--budget", -1], "budget -1"), (["--text", ""], "text")],
+)
+def test_profile_refuses_what_cannot_be_meant_before_the_model_is_loaded(
+    run: Run, monkeypatch: pytest.MonkeyPatch, more: list[object], sentence: str
+) -> None:
+    """One sentence and exit code 2."""
+    monkeypatch.setattr("engine.checkpoint.find", None)
+    code, printed, said = run("profile", *more)
+    assert (code, printed) == (2, "")
+    assert f"ishowtts: {sentence}" in said

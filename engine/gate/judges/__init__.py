@@ -6,7 +6,7 @@ judge's own packages are imported when it is opened, and one that is not install
 
 from engine.gate.judges.distance import distances
 from engine.gate.judges.missing import MissingJudge
-from engine.gate.judges.panel import ALL, Item, Judges, Panel, hash_of, judge, judge_all, open_panel
+from engine.gate.judges.panel import ALL, Item, Judges, Panel, hash_of, judge, judge_all, open_panel, workers
 from engine.gate.judges.scores import Distances, Mos, Scores, Signal, WordErrors
 from engine.gate.judges.signal import inspect
 
@@ -27,4 +27,5 @@ __all__ = [
     "judge",
     "judge_all",
     "open_panel",
+    "workers",
 ]

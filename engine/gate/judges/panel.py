@@ -168,6 +168,11 @@ def judge(item: Item, judges: Judges) -> Scores:
     return score(item, listen(item.samples, judges))
 
 
+def workers() -> int:
+    """Processes that judge, one core each: a handful at most, because each opens every model."""
+    return min(4, os.cpu_count() or 1)
+
+
 def judge_all(
     items: Sequence[Item],
     panel: Panel,
