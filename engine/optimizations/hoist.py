@@ -83,10 +83,13 @@ class _Hoisted:
         kept: dict[Half, Tensor] = {}
 
         def fixed(half: Half) -> Tensor:
-            if half not in kept and half == "both":
-                kept[half] = torch.cat([fixed("conditional"), fixed("unconditional")])
-            elif half not in kept:
-                kept[half] = self._fixed(cond.to(dtype), tokens, mask, dropped=half == "unconditional")
+            # No call of itself: that would be a cycle, and keep the request's tensors until a collection.
+            halves: tuple[Half, ...] = ("conditional", "unconditional") if half == "both" else (half,)
+            for one in halves:
+                if one not in kept:
+                    kept[one] = self._fixed(cond.to(dtype), tokens, mask, dropped=one == "unconditional")
+            if half not in kept:
+                kept[half] = torch.cat([kept[one] for one in halves])
             return kept[half]
 
         def evaluate(x: Tensor, evaluation: int, half: Half) -> Tensor:

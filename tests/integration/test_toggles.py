@@ -4,11 +4,13 @@ them."""
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import os
 import shutil
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine import Engine, Options, Voice
+from engine import Engine, Options, Voice, sampler
 from engine.errors import EngineError, OptionsError
 from engine.loading import load
 from engine.optimizations import int8
@@ -281,6 +283,28 @@ def test_hoisting_computes_nothing_twice(tiny: Callable[..., Engine], voice: Voi
         for engine in (plain, one)
     ]
     assert sizes[1] < 0.7 * sizes[0]
+
+
+@pytest.mark.parametrize("hoist", [False, True])
+def test_a_request_that_is_done_leaves_nothing_to_the_collector(
+    tiny: Callable[..., Engine], hoist: bool
+) -> None:
+    """Its tensors go at once: kept until the next collection, they would look like a leak and be one for a
+    while."""
+    parts = tiny(nfe=4, hoist=hoist)._parts
+    times = sampler.evaluation_times(
+        sampler.time_grid(Options(nfe=4), torch.device("cpu")), sampler.solver(Options(nfe=4))
+    )
+    x, cond, tokens = torch.randn(1, 20, 100), torch.randn(1, 20, 100), torch.ones(1, 9, dtype=torch.long)
+    gone = weakref.ref(cond)
+    gc.disable()
+    try:
+        with parts.backbone(cond, tokens, times, None) as evaluate, torch.inference_mode():  # type: ignore[union-attr]
+            evaluate(x, 0, "both")
+        del cond, evaluate
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_hoisting_refuses_another_grid(tiny: Callable[..., Engine], voice: Voice) -> None:
