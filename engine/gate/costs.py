@@ -80,7 +80,7 @@ def work(shape: Architecture, pieces: Many[Sequence], options: Options) -> Work:
     flops: Counter[tuple[str, str]] = Counter()
     for piece in pieces:
         flops.update(_transformer_flops(shape, piece.frames, options, halves))
-        flops.update(_text_flops(shape, piece.frames, options))
+        flops.update(_text_flops(shape, piece.reference + piece.generated, options))  # not padded
         flops.update(_vocoder_flops(shape, piece.generated, options))
     if not options.reference_cache:  # the mel filters; conditioned once a request
         flops["products", "fp32"] += 2 * (pieces[0].reference + 1) * (shape.n_fft // 2 + 1) * shape.mel
