@@ -111,7 +111,7 @@ def keep_pictures(reports: list[Report]) -> None:
     for report in reports:
         image = Image.open(BytesIO(report.picture)).convert("RGB")
         image.thumbnail((README_WIDTH, 10 * README_WIDTH), Image.Resampling.LANCZOS)
-        image.quantize(64).save(PICTURES / f"{report.name}.png", optimize=True)
+        image.quantize(256, dither=Image.Dither.NONE).save(PICTURES / f"{report.name}.png", optimize=True)
 
 
 def main() -> None:
