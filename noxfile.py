@@ -321,9 +321,8 @@ def history(session: nox.Session) -> None:
 def mutants(session: nox.Session) -> None:
     """Mutate the gate's own logic; its tests must kill nine of ten mutants."""
     # Its own environment: mutmut wants a newer rich than f5-tts allows, and needs no torch.
-    session.install(
-        "mutmut>=3.3,<4", "pytest", "hypothesis", "numpy", "scipy", "pydantic", "psutil", "rich", "filelock"
-    )
+    needed = ("numpy", "scipy", "pydantic", "psutil", "rich", "filelock")
+    session.install("mutmut>=3.3,<4", "pytest", "hypothesis", "jsonschema", *needed)
     session.run("mutmut", "run", *session.posargs)
     session.run("mutmut", "results")
     session.run("mutmut", "export-cicd-stats")

@@ -89,6 +89,8 @@ def detect_warmup(times: ArrayLike) -> int:
 def positive(values: ArrayLike) -> Floats:
     """The values as an array, checked to be positive finite numbers and not empty."""
     array = np.asarray(values, dtype=np.float64)
-    if array.size == 0 or not np.all(np.isfinite(array) & (array > 0)):
-        raise UsageError(f"values {array.ravel()[:4]}", "positive numbers, at least one", "Measure again")
+    wrong = array[~(np.isfinite(array) & (array > 0))]
+    if array.size == 0 or wrong.size:
+        given = f"values such as {wrong[0]}" if wrong.size else "no values"
+        raise UsageError(given, "positive numbers, at least one", "Measure again")
     return array

@@ -1,6 +1,6 @@
 """Recorded runs over time, and where they changed, found by Apache Otava. A report, never the gate.
 
-    python -m engine.gate.history build/records
+    python -m engine.gate.history [FOLDER ...]
 
 Otava (https://otava.apache.org) lives in an environment of its own, because it pins numpy: `nox -s history`.
 It looks for changes of the mean that persist, by E-divisive means (doi:10.1080/01621459.2013.849605) and a
@@ -20,8 +20,12 @@ from typing import NamedTuple, TextIO
 
 from engine.errors import EngineError, UsageError
 from engine.gate import record
+from engine.gate.baseline import BASELINES
 from engine.gate.record import RECORDS, Run
 from engine.gate.workload import sha256_of
+
+DEFAULT_FOLDERS = (BASELINES / "runs", RECORDS)
+"""The runs that are committed, and those made here."""
 
 LEAST_RUNS = 4
 """Fewer runs have no point at which they could have changed."""
@@ -39,16 +43,18 @@ class Line(NamedTuple):
 Analyse = Callable[[Line], str]
 
 
-def read(folder: Path) -> list[Run]:
-    """Every judged run in `folder`, oldest first.
+def read(*folders: Path) -> list[Run]:
+    """Every judged run in `folders`, oldest first; one that lies in two of them counts once.
 
     Raises:
         UsageError: there is none. BaselineError: a record cannot be read, or was edited.
     """
-    runs = [run for path in sorted(folder.glob("run-*.json")) if (run := record.read(path)).verdict]
+    paths = [path for folder in folders for path in folder.glob("run-*.json")]
+    runs = {run.timestamp: run for path in paths if (run := record.read(path)).verdict}
     if not runs:
-        raise UsageError(f"no records in {folder}", "records of the gate", "Run it first: nox -s perf")
-    return sorted(runs, key=lambda run: run.timestamp)
+        names = " or ".join(map(str, folders))
+        raise UsageError(f"no records in {names}", "records of the gate", "Run it first: nox -s perf")
+    return [runs[when] for when in sorted(runs)]
 
 
 def lines(runs: Iterable[Run]) -> list[Line]:
@@ -94,8 +100,8 @@ def analyse(line: Line) -> str:
     return f"{Report(series, found).produce_report(line.name, ReportType.LOG)}\n{len(found)} drift points"
 
 
-def elsewhere(folder: Path, root: Path) -> str | None:
-    """What Otava says of `folder`, from this environment or the one that `nox -s history` made in `root`.
+def elsewhere(root: Path, *folders: Path) -> str | None:
+    """What Otava says of `folders`, from this environment or the one that `nox -s history` made in `root`.
 
     None: Otava is in neither.
 
@@ -106,7 +112,7 @@ def elsewhere(folder: Path, root: Path) -> str | None:
     python = Path(sys.executable) if importlib.util.find_spec("otava") else own
     if not python.exists():
         return None
-    command = [str(python), "-m", "engine.gate.history", str(folder.resolve())]
+    command = [str(python), "-m", "engine.gate.history", *(str(folder.resolve()) for folder in folders)]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UsageError(
@@ -125,13 +131,19 @@ def write(found: Iterable[Line], out: TextIO, analysis: Analyse = analyse) -> No
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Report on a folder of records; exits 0 whatever changed, 2 where there is nothing to read."""
+    """Report on folders of records; exits 0 whatever changed, 2 where there is nothing to read."""
     parser = argparse.ArgumentParser(
         prog="python -m engine.gate.history", description="Drift points in recorded runs."
     )
-    parser.add_argument("records", type=Path, nargs="?", default=RECORDS)
+    parser.add_argument(
+        "folders",
+        type=Path,
+        nargs="*",
+        default=DEFAULT_FOLDERS,
+        help="default: the runs committed and made here",
+    )
     try:
-        write(lines(read(parser.parse_args(arguments).records)), sys.stdout)
+        write(lines(read(*parser.parse_args(arguments).folders)), sys.stdout)
     except EngineError as error:
         sys.stderr.write(f"history: {error}\n")
         return 2

@@ -35,6 +35,16 @@ def test_runs_of_one_machine_and_options_are_one_series_in_order_of_time(tmp_pat
     assert "short.mean_rtf" in first.metrics
 
 
+def test_a_run_that_lies_in_two_folders_counts_once(tmp_path: Path) -> None:
+    """The committed runs and the local ones are read together; a folder that is missing adds nothing."""
+    kept, here = tmp_path / "kept", tmp_path / "here"
+    record.write(judged(0), kept)
+    for day in (0, 1):
+        record.write(judged(day), here)
+    runs = history.read(kept, here, tmp_path / "missing")
+    assert [run.timestamp.day - runs[0].timestamp.day for run in runs] == [0, 1]
+
+
 def test_long_series_are_analysed_and_short_ones_are_named() -> None:
     """Three runs have no point at which they could have changed."""
     out = io.StringIO()
