@@ -169,8 +169,8 @@ def tests(session: nox.Session) -> None:
     prepare(session)
     check_lint(session)
     run(session, "mypy")
-    folders = ("tests/unit", "tests/integration")
-    run(session, "pytest", *folders, "-n", "2", "--cov", "--cov-report=term", *session.posargs)
+    run(session, "pytest", "tests/unit", "-n", "2", "--cov", "--cov-report=term", *session.posargs)
+    run(session, "pytest", "tests/integration", "-n", "2", "--durations=10", *session.posargs)
     check_notebooks(session)
     smoke = ["--quick", "--reference-toggles", "nfe=16"]
     session.run(*perf_command(smoke), success_codes=[0, 3])  # a shared machine may be unfit to judge

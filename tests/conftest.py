@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from engine.machine import describe
 from engine.options import Options
 
 if TYPE_CHECKING:
     from engine.reference import Voice
     from engine.synthesis import Engine
 
-os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
+# Threads that wait for a core that another worker holds make everything ten times slower.
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+THREADS = max(1, min(int(os.environ.get("OMP_NUM_THREADS", "2")), describe().cores // WORKERS))
+os.environ["OMP_NUM_THREADS"] = str(THREADS)
 # The cache folder of a session is new; what was compiled for the last one shall serve again.
 os.environ.setdefault(
     "TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir(), f"ishowtts-tests-{os.getuid()}"))

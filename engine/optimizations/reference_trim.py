@@ -70,11 +70,14 @@ def shorten(voice: Voice, seconds: float, table: Durations | None) -> Voice:
     pauses = find_pauses(samples, rate)
     silent = sum(end - start for start, end in pauses)
     spoken = len(samples) / rate - TAIL_SECONDS - silent
-    for end, share in reversed(_clauses(voice.text, table)):
+    clauses = [(end, share * spoken) for end, share in _clauses(voice.text, table)]
+    for end, said in reversed(clauses):
         near = [
             (until - start, start)
             for before, (start, until) in zip(_silence_before(pauses), pauses, strict=True)
-            if SHORTEST <= start <= seconds and abs(start - before - share * spoken) <= TOLERANCE
+            if SHORTEST <= start <= seconds
+            and abs(start - before - said) <= TOLERANCE
+            and abs(start - before - said) == min(abs(start - before - other) for _, other in clauses)
         ]
         if near:
             length, start = max(near)

@@ -43,23 +43,23 @@ MODULES = {
     "batch": batch,
     "first_piece": first_piece,
 }
+COMPILED = {"compile": "default", "int8": "dynamic", "attention": "flash", "buckets": True, "hoist": True}
+"""Where the work is done inside compiled code, it has to be seen all the same."""
 CASES = [
     ("precision", {"precision": "bf16"}),
     ("precision", {"precision": "fp16"}),
     ("vocoder_precision", {"vocoder_precision": "bf16"}),
     ("vocoder_precision", {"vocoder_precision": "fp16"}),
     ("int8", {"int8": "dynamic"}),
-    ("int8", {"int8": "dynamic", "compile": "default"}),
     ("attention", {"attention": "math"}),
     ("attention", {"attention": "flash"}),
-    ("attention", {"attention": "flash", "compile": "default"}),
     ("vocoder_backend", {"vocoder_backend": "onnx"}),
     ("compile", {"compile": "default"}),
+    ("compile", COMPILED),
+    *(pytest.param(name, COMPILED, marks=pytest.mark.slow) for name in COMPILED if name != "compile"),
     ("reference_cache", {"reference_cache": True}),
     ("buckets", {"buckets": True}),
-    ("buckets", {"buckets": True, "compile": "default"}),
     ("hoist", {"hoist": True}),
-    ("hoist", {"hoist": True, "compile": "default"}),
     ("hoist", {"hoist": True, "guidance": "reuse", "solver": "heun"}),
     ("guidance", {"guidance": "separate"}),
     ("guidance", {"guidance": "interval", "nfe": 8}),

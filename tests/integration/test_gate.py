@@ -37,6 +37,8 @@ def test_the_gate_compares_with_a_revision_and_records_what_it_measured(
         "HEAD",
         "--options",
         "nfe=1 reference_cache=on",
+        "--checkpoint",
+        "seeded-tiny",
         "--records",
         str(tmp_path),
         "--json",
@@ -55,9 +57,9 @@ def test_the_gate_compares_with_a_revision_and_records_what_it_measured(
     assert len(outputs) == 1  # unchanged code: the same seed, the same bytes, in every process
     assert found.quality is not None
     assert {one["outcome"] for one in facts["verdict"]["quality"]} <= {
-        "MATCHED", "SAME", "COMPUTED", "REPORTED", "LOSSLESS", "WITHIN",
+        "MATCHED", "SAME", "COMPUTED", "REPORTED", "WITHIN", "NOT JUDGED",
     }  # fmt: skip
-    assert found.quality.missing == {}
+    assert {"words", "speaker", "mos"} == set(found.quality.missing)  # the model is untrained, and it says so
     listed = subprocess.run(
         ["git", "-C", str(ROOT), "worktree", "list"], capture_output=True, text=True, check=True
     )
@@ -67,7 +69,7 @@ def test_the_gate_compares_with_a_revision_and_records_what_it_measured(
 def test_the_benchmarks_fail_when_a_limit_is_lowered(tmp_path: Path, tiny_folder: Path) -> None:
     """Exit 1, the table, the record, and pytest-benchmark's own storage."""
     limits = json.loads((ROOT / "baselines" / "portable.json").read_text())
-    limits["relative"]["time_ratio"]["upper"] = 0.01
+    limits["relative"]["time_ratio"]["upper"] = 1e-9  # one block of a busy machine has a wide interval
     (tmp_path / "lowered.json").write_text(json.dumps(limits))
     storage = tmp_path / "benchmark.json"
     asked = [

@@ -93,7 +93,7 @@ def test_a_candidate_that_is_faster_because_it_drops_words_exits_one(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Measured, spoken, judged and recorded as the gate does it."""
-    targets = arms(tmp_path / "faulty", TRUNCATED, (16, 1))
+    targets = arms(tmp_path / "faulty", TRUNCATED, (4, 1))
     material = run.find_material(str(checkpoint))
     scene = run.Scene(builders.MACHINE, Preflight(findings=()), speakers.SELECTION, material)
 

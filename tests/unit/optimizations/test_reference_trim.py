@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.durations import Durations
@@ -70,6 +70,7 @@ def test_the_cut_is_in_the_last_pause_that_fits(seconds: float, kept: int) -> No
 @given(
     st.lists(st.integers(5, 40), min_size=2, max_size=5), st.floats(0.15, 0.8), st.floats(1, 8), st.integers()
 )
+@example([5, 5, 5, 5], 0.5, 2.0, 0)  # the second pause is nearer to its own clause than to the third
 def test_what_is_kept_ends_where_its_clause_ends(
     lengths: list[int], pause: float, seconds: float, seed: int
 ) -> None:
