@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from engine import checkpoint as checkpoints
 from engine import durations, reference, sampler, text, upstream
@@ -28,6 +29,7 @@ from engine.planning import Planner
 from engine.speaking import Parts
 from engine.synthesis import Engine
 from engine.vocoder import VocosVocoder
+from engine.weights import load_weights
 
 
 def load(
@@ -57,12 +59,22 @@ def load(
     for toggle in (compile, int8, attention):
         toggle.check_device(options, target)
     found = checkpoints.find(checkpoint, vocoder=vocoder)
+    model, vocos = build(found)
+    return assemble(found, model.to(target), vocos.to(target), options, target)
+
+
+def build(found: checkpoints.Checkpoint) -> tuple[Any, Any]:
+    """Upstream's model and vocoder with the weights of a checkpoint, on the CPU and as yet untouched.
+
+    Raises:
+        CheckpointError: weights that are corrupt or of another architecture.
+        UpstreamError: f5-tts or vocos is missing.
+    """
     model = upstream.build_model(found.arch, found.backbone, found.vocabulary)
-    checkpoints.load_weights(model, checkpoints.state_dict(found.weights), found.weights)
+    load_weights(model, found.weights)
     vocos = upstream.build_vocoder(found.vocoder / "config.yaml")
-    weights = found.vocoder / "pytorch_model.bin"
-    checkpoints.load_weights(vocos, checkpoints.state_dict(weights), weights)
-    return assemble(found, model.eval().to(target), vocos.eval().to(target), options, target)
+    load_weights(vocos, found.vocoder / "pytorch_model.bin")
+    return model.eval(), vocos.eval()
 
 
 def assemble(

@@ -84,7 +84,7 @@ def _write(name: str, folder: Path) -> None:
     import yaml
     from safetensors.torch import save_file
 
-    from engine.checkpoint import sha256
+    from engine.weights import sha256
 
     arch = {**SIZES[name], "text_mask_padding": True, "qk_norm": None, "pe_attn_head": None}
     config = {"model": {"name": name, "backbone": "DiT", "arch": arch, "mel_spec": upstream.MEL_SPEC}}

@@ -26,7 +26,7 @@ import numpy as np
 import typer
 
 from engine import batching, grids, loading, sampler
-from engine.checkpoint import DEFAULT_CHECKPOINT, sha256
+from engine.checkpoint import DEFAULT_CHECKPOINT
 from engine.clock import Clock
 from engine.errors import UsageError
 from engine.gate import gridrecord, texts
@@ -37,6 +37,7 @@ from engine.optimizations import guidance
 from engine.options import Options
 from engine.planning import Request
 from engine.synthesis import Engine
+from engine.weights import sha256
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -88,15 +88,9 @@ def _upstream(found: Any, voice: Any, text: str, seed: int) -> Any:
     """Upstream's model and vocoder of a checkpoint, and a call of its own inference with its own defaults."""
     import torch
 
-    from engine import checkpoint as checkpoints
-    from engine import upstream
+    from engine import loading, upstream
 
-    model = upstream.build_model(found.arch, found.backbone, found.vocabulary)
-    checkpoints.load_weights(model, checkpoints.state_dict(found.weights), found.weights)
-    vocos = upstream.build_vocoder(found.vocoder / "config.yaml")
-    weights = found.vocoder / "pytorch_model.bin"
-    checkpoints.load_weights(vocos, checkpoints.state_dict(weights), weights)
-    model, vocos = model.eval(), vocos.eval()
+    model, vocos = loading.build(found)
     samples, rate = voice.read()
     # What `preprocess_ref_audio_text` does to clip and transcript; it is not timed, and needs pydub's ffmpeg.
     clip = torch.from_numpy(trim(samples, rate))[None]  # [1, n]

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 import engine
-from engine import Engine, Options, checkpoint, upstream
+from engine import Engine, Options, upstream
 from engine.checkpoint import VOICES
 from engine.errors import CheckpointError, OptionsError, ReferenceClipError, TextError
 from engine.loading import load
 from engine.reference import Voice
+from engine.weights import sha256
 
 WORDS = "Thanks for watching, see you next time."
 
@@ -103,12 +104,12 @@ def test_an_edited_weight_file_is_named_with_both_checksums(tmp_path: Path) -> N
 
     folder = shutil.copytree(VOICES / "box", tmp_path / "box")
     weights = folder / "model.safetensors"
-    expected = checkpoint.sha256(weights)
+    expected = sha256(weights)
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(CheckpointError) as caught:
         load(folder)
     assert expected in str(caught.value)
-    assert checkpoint.sha256(weights) in str(caught.value)
+    assert sha256(weights) in str(caught.value)
 
 
 def test_accents_are_folded(box: Engine) -> None:

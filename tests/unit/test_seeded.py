@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from engine import seeded
-from engine.checkpoint import find, sha256
+from engine.checkpoint import find
 from engine.errors import CheckpointError
+from engine.weights import sha256
 
 
 def content(folder: Path) -> dict[str, str]:

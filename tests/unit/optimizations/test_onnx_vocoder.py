@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from engine import checkpoint, upstream
+from engine import upstream
 from engine.errors import CheckpointError, DeviceError
 from engine.evidence import Observations
 from engine.optimizations import onnx_vocoder
 from engine.options import Options
 from engine.vocoder import VocosVocoder
+from engine.weights import load_weights
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason="needs the onnx extra")
@@ -27,8 +28,7 @@ NMSE = 1e-3
 def vocos(tiny_folder: Path) -> Any:
     """The tiny vocoder."""
     one = upstream.build_vocoder(tiny_folder / "vocos/config.yaml")
-    path = tiny_folder / "vocos/pytorch_model.bin"
-    checkpoint.load_weights(one, checkpoint.state_dict(path), path)
+    load_weights(one, tiny_folder / "vocos/pytorch_model.bin")
     return one.eval()
 
 
