@@ -1,20 +1,19 @@
-"""The `ishowtts` command. The only place that prints; the flags of the toggles are derived from `Options`."""
+"""The `ishowtts` command. The only place that prints."""
 
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from engine.errors import EngineError
-from engine.options import PRESETS, Options
+from engine.flags import option_flags
+from engine.options import Options
 
 if TYPE_CHECKING:
     from engine.gate.run import Outcome
@@ -40,50 +39,8 @@ def main() -> None:
         raise SystemExit(USAGE) from None
 
 
-def _option_flags(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command one flag for each field of `Options`, and hand it the `Options` they spell as `options`.
-
-    A flag that is not given leaves the preset's value.
-    """
-    hints = get_type_hints(Options)
-    signature = inspect.signature(function, eval_str=True)
-    own = [p for p in signature.parameters.values() if p.name != "options"]
-    flags = [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[
-                hints[field.name] | None,
-                typer.Option(
-                    help=f"{field.metadata['help']} (reference: {field.default})", rich_help_panel="Toggles"
-                ),
-            ],
-        )
-        for field in dataclasses.fields(Options)
-    ]
-    preset = inspect.Parameter(
-        "preset",
-        inspect.Parameter.KEYWORD_ONLY,
-        default="reference",
-        annotation=Annotated[str, typer.Option(help=f"toggles to start from: {', '.join(PRESETS)}")],
-    )
-
-    def command(**arguments: Any) -> None:
-        names = [field.name for field in dataclasses.fields(Options)]
-        given = {name: value for name in names if (value := arguments.pop(name)) is not None}
-        base = Options.parse(arguments.pop("preset"))
-        function(**arguments, options=dataclasses.replace(base, **given))
-
-    command.__name__, command.__doc__ = function.__name__, function.__doc__
-    command.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + [preset, *flags]
-    )
-    return command
-
-
 @app.command()
-@_option_flags
+@option_flags
 def speak(
     text: Annotated[str, typer.Argument(help="the words to say")],
     out: Annotated[Path, typer.Option("-o", "--out", help="the WAV to write")],
@@ -193,7 +150,7 @@ def doctor(
 
 
 @app.command()
-@_option_flags
+@option_flags
 def profile(
     options: Options,
     checkpoint: Annotated[str | None, typer.Option(help="a name, a folder or a weight file")] = None,

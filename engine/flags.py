@@ -1,0 +1,54 @@
+"""Flags of the command line that are derived from `Options`: a new toggle has its flag by itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from engine.options import PRESETS, Options
+
+
+def option_flags(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command one flag for each field of `Options`, and hand it the `Options` they spell as `options`.
+
+    A flag that is not given leaves the preset's value.
+    """
+    hints = get_type_hints(Options)
+    signature = inspect.signature(function, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.name != "options"]
+    flags = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[
+                hints[field.name] | None,
+                typer.Option(
+                    help=f"{field.metadata['help']} (reference: {field.default})", rich_help_panel="Toggles"
+                ),
+            ],
+        )
+        for field in dataclasses.fields(Options)
+    ]
+    preset = inspect.Parameter(
+        "preset",
+        inspect.Parameter.KEYWORD_ONLY,
+        default="reference",
+        annotation=Annotated[str, typer.Option(help=f"toggles to start from: {', '.join(PRESETS)}")],
+    )
+
+    def command(**arguments: Any) -> None:
+        names = [field.name for field in dataclasses.fields(Options)]
+        given = {name: value for name in names if (value := arguments.pop(name)) is not None}
+        base = Options.parse(arguments.pop("preset"))
+        function(**arguments, options=dataclasses.replace(base, **given))
+
+    command.__name__, command.__doc__ = function.__name__, function.__doc__
+    command.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + [preset, *flags]
+    )
+    return command
