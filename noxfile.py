@@ -246,7 +246,7 @@ def ladder(session: nox.Session) -> None:
     prepare(session)
     outputs = ("--out", "baselines/ladder.json", "--plot", "baselines/ladder.png")
     run(session, "engine.gate.ladder", *outputs, *session.posargs)
-    run(session, "engine.gate.side_by_side", "--checkpoint", "seeded-small")
+    run(session, "pytest", "tests/perf/test_upstream.py", "-m", "slow")
 
 
 @nox.session(venv_backend="none", default=False)
@@ -255,6 +255,20 @@ def costs(session: nox.Session) -> None:
     prepare(session)
     outputs = ("--out", "baselines/costs.json", "--plot", "baselines/costs.png")
     run(session, "engine.gate.cost_record", *outputs, *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def batching(session: nox.Session) -> None:
+    """What a batch brings beside what one request leaves unused; write baselines/batching.json."""
+    prepare(session)
+    run(session, "engine.gate.batch_gain", "--out", "baselines/batching.json", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def gpu(session: nox.Session) -> None:
+    """Hold a CUDA device at base size against its limits: RTF, steadiness, share of the ceiling, batches."""
+    prepare(session)
+    run(session, "pytest", "tests/perf/test_gpu.py", "-m", "gpu", "-rA", *session.posargs)
 
 
 @nox.session(venv_backend="none", default=False)
