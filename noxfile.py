@@ -258,10 +258,11 @@ def costs(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
-def batching(session: nox.Session) -> None:
-    """What a batch brings beside what one request leaves unused; write baselines/batching.json."""
+def serving(session: nox.Session) -> None:
+    """What a batch brings, and how soon a long text is heard; write baselines/{batching,first_audio}.json."""
     prepare(session)
     run(session, "engine.gate.batch_gain", "--out", "baselines/batching.json", *session.posargs)
+    run(session, "engine.gate.first_audio", "--out", "baselines/first_audio.json", *session.posargs)
 
 
 @nox.session(venv_backend="none", default=False)

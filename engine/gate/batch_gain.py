@@ -7,7 +7,6 @@ batching without the share at batch 1 says nothing. `python -m engine.gate.batch
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ import typer
 
 from engine.checkpoint import DEFAULT_CHECKPOINT
 from engine.errors import UsageError
-from engine.gate import ceilings, costs, profiling, revision
+from engine.gate import ceilings, committed, costs, profiling
 from engine.gate.ladder import Ratio, ratio_of
 from engine.gate.storage import write_atomically
 from engine.gate.workload import SENTENCES
@@ -190,11 +189,7 @@ def main(
 
     found = measure(checkpoint, Options.parse(options), device=device, rounds=rounds)
     written = {
-        "schema_version": SCHEMA_VERSION,
-        "timestamp": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "revision": revision.describe(revision.checkout())[0],
-        "machine": found.rates.machine,
-        "checkpoint": checkpoint,
+        **committed.provenance(SCHEMA_VERSION, checkpoint),
         "device": found.device,
         "options": str(found.options),
         "audio_seconds": found.audio_seconds,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from engine import machine as machines
 from engine.errors import BaselineError
 from engine.gate import revision
 from engine.gate.baseline import BASELINES
@@ -55,6 +57,18 @@ def read(name: str, folder: str | Path | None = None) -> Committed:
     return Committed(path, content, _said(path, content))
 
 
+def provenance(schema_version: int, checkpoint: str) -> dict[str, Any]:
+    """How a record begins: when, where and on what it was measured; a `+` marks a checkout with changes."""
+    commit, dirty = revision.describe(revision.checkout())
+    return {
+        "schema_version": schema_version,
+        "timestamp": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "revision": commit + "+" * dirty,
+        "machine": machines.describe().key,
+        "checkpoint": checkpoint,
+    }
+
+
 def _said(path: Path, content: Mapping[str, Any]) -> str:
     """`baselines/x.json: box, 2026-01-01 on machine at 0123abcd`, as far as the record says it."""
     parts = [str(content["checkpoint"])] if "checkpoint" in content else []
@@ -63,7 +77,7 @@ def _said(path: Path, content: Mapping[str, Any]) -> str:
     if where := content.get("machine"):
         parts.append(f"on {where if isinstance(where, str) else where.get('key', where)}")
     if commit := content.get("revision"):
-        parts.append(f"at {str(commit)[:10]}")
+        parts.append(f"at {str(commit)[:10]}{'+' * str(commit).endswith('+')}")
     if "command" in content and not parts:
         parts.append(f"from `{content['command']}`")
     return f"`{path.parent.name}/{path.name}`: {', '.join(parts) or 'no date or machine recorded'}"

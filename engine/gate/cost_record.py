@@ -11,7 +11,6 @@ the rest.
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import json
 import logging
 import time
@@ -22,9 +21,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from engine import machine as machines
 from engine.checkpoint import DEFAULT_CHECKPOINT
-from engine.gate import ceilings, cost_plot, costs, orin, profiling, revision
+from engine.gate import ceilings, committed, cost_plot, costs, orin, profiling
 from engine.gate.architecture import Architecture
 from engine.gate.architecture import Sequence as Piece
 from engine.gate.costs import Model
@@ -235,11 +233,7 @@ def main(
     taken = measure(checkpoint, rounds, budget, time.monotonic)
     shape = profiling.architecture(load(checkpoint).checkpoint)
     written = {
-        "schema_version": SCHEMA_VERSION,
-        "timestamp": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "revision": revision.describe(revision.checkout())[0],
-        "machine": machines.describe().key,
-        "checkpoint": checkpoint,
+        **committed.provenance(SCHEMA_VERSION, checkpoint),
         "rounds": min(len(one.seconds) for one in taken),
         **record(taken, shape, rates),
     }

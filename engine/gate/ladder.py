@@ -12,7 +12,6 @@ stands what it did to the sound (`engine.gate.sound`).
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import json
 import logging
 import tempfile
@@ -24,10 +23,9 @@ import numpy as np
 import typer
 from scipy import stats
 
-from engine import machine as machines
 from engine.checkpoint import DEFAULT_CHECKPOINT
 from engine.errors import UsageError
-from engine.gate import instrument, ladder_report, revision, sound
+from engine.gate import committed, instrument, ladder_report, revision, sound
 from engine.gate.instrument import Material, Target
 from engine.gate.record import Call
 from engine.gate.run import find_material
@@ -259,13 +257,8 @@ def main(
     with tempfile.TemporaryDirectory(prefix="ishowtts-ladder-") as scratch:
         taken = climb(rungs, chosen, material, Path(scratch), blocks=blocks, calls=calls, seed=seed)
         heard = hear(rungs, checkpoint) if quality else {}
-        machine = machines.describe()
         ladder = {
-            "schema_version": SCHEMA_VERSION,
-            "timestamp": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            "revision": revision.describe(revision.checkout())[0],
-            "machine": machine.key,
-            "checkpoint": material.name,
+            **committed.provenance(SCHEMA_VERSION, material.name),
             "sentences": wanted,
             "blocks": blocks,
             "calls": calls,

@@ -10,7 +10,6 @@ and better. Few clips rank nothing finely: `loss` gives the interval that belong
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -19,10 +18,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from engine import machine as machines
 from engine.checkpoint import DEFAULT_CHECKPOINT, find
 from engine.errors import UsageError
-from engine.gate import committed, interleaved, revision, sound, texts
+from engine.gate import committed, interleaved, sound, texts
 from engine.gate.interleaved import Timed
 from engine.gate.judges.scores import Scores
 from engine.gate.paired import Estimate, estimate
@@ -143,13 +141,8 @@ def measure(checkpoint: str, rounds: int, seed: int) -> dict[str, Any]:
     sets = {name: Options.parse(f"{EVERY} {name}") for name in SETS}
     log.info("timing %d sets, %d rounds", len(sets), rounds)
     timed = interleaved.measure(sets, checkpoint, TIMED, rounds=rounds, seed=seed)
-    here, dirty = revision.describe(revision.checkout())
     return {
-        "schema_version": SCHEMA_VERSION,
-        "timestamp": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "revision": here + ("+" if dirty else ""),
-        "machine": machines.describe().key,
-        "checkpoint": find(checkpoint).name,
+        **committed.provenance(SCHEMA_VERSION, find(checkpoint).name),
         "timed": list(TIMED),
         "judged": list(texts.QUICK),
         "rounds": rounds,

@@ -9,6 +9,7 @@ import pytest
 
 from engine.errors import BaselineError
 from engine.gate import committed
+from engine.machine import describe
 
 
 def test_a_record_says_when_where_and_on_what(tmp_path: Path) -> None:
@@ -39,3 +40,12 @@ def test_a_record_that_is_not_there_is_an_error(tmp_path: Path, content: str | N
 def test_the_projects_own_records_can_be_read() -> None:
     """Without a folder they are those of this checkout."""
     assert committed.read("calibration")["targets"] > 0
+
+
+def test_a_record_says_when_where_and_on_what_it_was_measured() -> None:
+    """And its line for people keeps the mark of a checkout with changes."""
+    begins = committed.provenance(3, "box")
+    assert (begins["schema_version"], begins["checkpoint"]) == (3, "box")
+    assert begins["machine"] == describe().key
+    said = committed._said(Path("baselines/x.json"), {**begins, "revision": "0123456789abcdef+"})
+    assert said.endswith(f"on {describe().key}, at 0123456789+")
