@@ -230,7 +230,8 @@ def calibrate(session: nox.Session) -> None:
     """Measure the gate's false alarms and power; write baselines/calibration.json and its plot."""
     prepare(session)
     outputs = ("--out", "baselines/calibration.json", "--plot", "baselines/calibration.png")
-    run(session, "engine.gate.calibrate", *outputs, *session.posargs)
+    replayed = ("--recording", "baselines/recording.json")
+    run(session, "engine.gate.calibrate", *outputs, *replayed, *session.posargs)
 
 
 @nox.session(name="calibrate-quality", venv_backend="none", default=False)

@@ -136,6 +136,19 @@ def replay(
     }
 
 
+def recorded(path: Path, seed: int = SEED) -> dict[str, Any]:
+    """The replay of a record of unchanged code, and where and when it was made.
+
+    Raises:
+        BaselineError: no such record, or one that cannot be read.
+        UsageError: its arms differ, or it is too short.
+    """
+    run = record.read(path)
+    found = replay(medians(run), Plan(), np.random.default_rng(seed))
+    made = {"record": path.name, "machine": run.machine_key, "timestamp": run.timestamp.isoformat()}
+    return made | {"revision": run.candidate.revision, "options": run.candidate.options} | found
+
+
 def medians(run: record.Run) -> dict[str, list[float]]:
     """Process medians in seconds, by workload and in running order, of a run that compared code with itself.
 
@@ -175,12 +188,17 @@ def _replay(
 
 
 def calibrate(
-    recording: Mapping[str, Sequence[float]] | None = None,
+    recording: Mapping[str, Any] | None = None,
     seed: int = SEED,
     quick: bool = False,
     advance: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Any]:
-    """Everything the committed file holds. `advance` is told each scenario's name when it is done."""
+    """Everything the committed file holds.
+
+    Args:
+        recording: what `recorded` says of one, if there is one.
+        advance: is told each scenario's name when it is done.
+    """
     cells = []
     for scenario in scenarios():
         cells.append(run_scenario(scenario, seed, quick))
@@ -207,7 +225,7 @@ def calibrate(
         "targets_met": sum(held["met"] for held in held),
         "cells": cells,
         "curves": curves,
-        "recording": replay(recording, plan, np.random.default_rng(seed)) if recording else "no recording",
+        "recording": recording or "no recording",
     }
 
 
@@ -228,7 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help=f"1/{QUICK} of the simulations: to try it out")
     given = parser.parse_args(arguments)
     console = Console()
-    recording = medians(record.read(given.recording)) if given.recording else None
+    recording = recorded(given.recording, given.seed) if given.recording else None
     with Progress(console=console) as progress:
         task = progress.add_task("calibrating", total=len(scenarios()) + len(CURVES))
 

@@ -167,6 +167,7 @@ class TestReport:
         assert calibrate.main([*paths, "--recording", str(recording), "--quick"]) == 0
         report = json.loads((tmp_path / "c.json").read_text())
         assert report["recording"]["processes"] == 40
+        assert report["recording"]["record"] == recording.name
         assert len(report["cells"]) == 3
         assert (tmp_path / "c.png").exists()
         assert "targets met" in capsys.readouterr().out
