@@ -270,6 +270,7 @@ def serving(session: nox.Session) -> None:
 def gpu(session: nox.Session) -> None:
     """Hold a CUDA device at base size against its limits: RTF, steadiness, share of the ceiling, batches."""
     prepare(session)
+    session.run(str(PYTHON), "-c", "import torch; torch.cuda.init()")  # no device: an error, not a skip
     run(session, "pytest", "tests/perf/test_gpu.py", "-m", "gpu", "-rA", *session.posargs)
 
 

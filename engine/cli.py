@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
+import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,13 +32,21 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line: an error of ours is one sentence on stderr and exit code 2, never a traceback."""
+    """Run the command line: an error of ours is one sentence on stderr and exit code 2, never a traceback.
+
+    Any other error exits 2 too: Python's own 1 would read as a regression. SIGTERM unwinds, so that a
+    cancelled gate leaves neither processes nor checkouts behind.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         app()
     except EngineError as error:
         Console(stderr=True).print(
             f"ishowtts: {error}", style="red", markup=False, highlight=False, soft_wrap=True
         )
+        raise SystemExit(USAGE) from None
+    except Exception:  # noqa: BLE001 - whatever it is, it is no verdict
+        traceback.print_exc()
         raise SystemExit(USAGE) from None
 
 

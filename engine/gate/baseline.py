@@ -73,6 +73,7 @@ class RelativeLimits(Frozen):
     memory_growth: Limit
     quality: Annotated[QualityLimits | SkipJsonSchema[None], GIVEN] = None
     required_judges: tuple[Judge, ...] = ()
+    peak_memory: Limit = Limit(upper=1.5, unit="candidate/base")
 
 
 class Reported(Frozen):
@@ -297,16 +298,19 @@ def schema() -> str:
 
 
 def dump(baseline: Baseline) -> str:
-    """The file's text. Fields that are absent stay absent; limits of quality are all written out."""
+    """The file's text. Fields that are absent stay absent; limits that have a default are written out."""
     content = baseline.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
     if baseline.relative.quality is not None:
         content["relative"]["quality"] = baseline.relative.quality.model_dump()
+    content["relative"]["peak_memory"] = baseline.relative.peak_memory.model_dump(exclude_none=True)
     return json.dumps(content, indent=2) + "\n"
 
 
 def _said(baseline: Baseline, path: Path, machine: str) -> str:
+    limits = "product limits hold" if baseline.product is not None else "it has relative limits only"
     if baseline.machine == PORTABLE:
-        return f"{machine} has no baseline of its own: {path} applies, with relative limits only"
-    if not baseline.recorded:
-        return f"{path} applies: product limits hold; its figures are reported, so no samples are compared"
-    return f"{path} applies: product limits and recorded samples of {machine}"
+        own = path.with_name(f"{machine}.json")
+        why = f"was passed over ({own} exists)" if own.exists() else "has no baseline of its own"
+        return f"{machine} {why}: {path} applies, with relative limits only"
+    samples = "recorded samples" if baseline.recorded else "no recorded samples"
+    return f"{path} applies: {limits}, {samples} of {machine}"

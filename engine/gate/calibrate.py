@@ -31,6 +31,7 @@ from engine.gate import record
 from engine.gate.scenarios import CHANGES, CURVES, EVENTS, Asks, Scenario, Target, scenarios
 from engine.gate.sequential import Plan, draw_orders
 from engine.gate.simulate import Calls, Noise, Outcome, run_gate, simulate, simulate_tails
+from engine.gate.storage import write_atomically
 
 SCHEMA = 1
 REPORT = Path("baselines/calibration.json")
@@ -156,7 +157,8 @@ def medians(run: record.Run) -> dict[str, list[float]]:
         UsageError: the arms differ, so their difference is no noise.
     """
     base, candidate = run.base, run.candidate
-    if base is None or (base.revision, base.options) != (candidate.revision, candidate.options):
+    arms = [side and (side.revision, side.dirty, side.options) for side in (base, candidate)]
+    if base is None or arms[0] != arms[1]:
         raise UsageError("a record of two different arms", "the same code and options twice", "Record again")
     ordered = sorted(run.processes, key=lambda process: (process.block, process.position))
     return {
@@ -254,7 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             progress.update(task, advance=1, description=name)
 
         report = calibrate(recording, given.seed, given.quick, advance)
-    given.out.write_text(json.dumps(report, indent=1) + "\n")
+    write_atomically(given.out, json.dumps(report, indent=1) + "\n")
     plot(report, given.plot)
     for cell in report["cells"]:
         for event, held in cell["rates"].items():

@@ -102,6 +102,9 @@ def stage_factors(trial: Trial) -> dict[str, float]:
     factors = {}
     for stage in trial.touches:
         pairs = [(one.stages.get(stage, 0.0), one.current_stages.get(stage, 0.0)) for one in trial.sittings]
+        if any(after == 0 < before for after, before in pairs):
+            factors[stage] = trial.floor  # it vanished
+            continue
         logs = [math.log(after / before) for after, before in pairs if after > 0 and before > 0]
         factors[stage] = max(trial.floor, math.exp(float(np.mean(logs)))) if logs else 1.0
     return factors

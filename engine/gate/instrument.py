@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from engine.errors import UsageError
 from engine.gate import worker
 from engine.gate.calls import detect_warmup
 from engine.gate.record import Arm, Call, Observed, Process, Series, Side
+from engine.gate.storage import reason
 from engine.gate.workload import Clip, Sentence, pinned
 
 TIMEOUT_SECONDS = 1200.0
@@ -104,7 +106,15 @@ class Worker:
         request: dict[str, Any] = {"text": sentence.text, "seed": sentence.seed, "speed": sentence.speed}
         if voice is not None:
             request |= {"clip": str(voice.clip), "clip_text": voice.text}
-        return Call(**self._ask(request))
+        answer = self._ask(request)
+        try:
+            return Call(**answer)
+        except ValueError as error:
+            raise UsageError(
+                f"the {self._arm} answered {sentence.name!r} with {reason(error)}",
+                "a call with audio, time and memory above zero",
+                f"Repair the {self._arm}, or compare with another",
+            ) from error
 
     def finish(self) -> Mapping[str, Any]:
         """End the process; what it observed, and its peaks of memory."""
@@ -133,9 +143,10 @@ class Worker:
         code = self._process.wait()
         lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         last = "\n  ".join(lines[-LAST_LINES:]) or "no message"
+        killed = " (killed: it hung, or memory ran out)" if code == -signal.SIGKILL else ""
         name = f"{self._target.revision[:10]}{'+' if self._target.dirty else ''}, {self._target.options}"
         return UsageError(
-            f"the {self._arm} ({name}) ended with code {code}:\n  {last}\n",
+            f"the {self._arm} ({name}) ended with code {code}{killed}:\n  {last}\n",
             f"a {self._arm} that loads and speaks",
             f"Repair the {self._arm}, or compare with another",
         )

@@ -14,6 +14,7 @@ import dataclasses
 import io
 import os
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -288,3 +289,7 @@ def _exit_on_error() -> Iterator[None]:
         yield
     except EngineError as error:
         pytest.exit(str(error), returncode=USAGE)
+    except pytest.exit.Exception:
+        raise
+    except Exception:  # noqa: BLE001 - pytest's own 1 and 3 for a crash would read as a verdict
+        pytest.exit(f"the gate broke:\n{traceback.format_exc()}", returncode=USAGE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from engine.errors import BaselineError
 from engine.gate import answers, quality, votes
 from engine.gate.baseline import Selection
@@ -43,7 +45,21 @@ def judge(run: Run, selection: Selection, heard: Votes | None = None) -> tuple[J
     compared = quality.compare(pairs(run.quality), limits, lossless=lossless)
     honest = answers.judge(run, run.quality, limits)
     people = _people(run.quality, heard, limits.mos_drop)
-    return (*honest, *_same_length(run.quality, lossless), *compared, *people)
+    deaf = _deaf(run, run.quality, selection.baseline.relative.required_judges)
+    return (*honest, *deaf, *_same_length(run.quality, lossless), *compared, *people)
+
+
+def _deaf(run: Run, found: Quality, required: Sequence[str]) -> list[Judgement]:
+    """A judge that must be there and has scored no clip: what it should have heard was not judged."""
+    scored = {
+        "words": lambda one: one.words, "speaker": lambda one: one.similarity, "mos": lambda one: one.mos,
+    }  # fmt: skip
+    scores = list(found.candidate.scores.values())
+    silent = [name for name in required if all(scored[name](one) is None for one in scores)]
+    if not silent or not run.candidate.trained:
+        return []
+    sentence = f"Required, and no clip was judged by: {', '.join(silent)}."
+    return [Judgement(question="judges", outcome="UNDECIDED", code=3, sentence=sentence)]
 
 
 def pairs(found: Quality) -> tuple[Pair, ...]:

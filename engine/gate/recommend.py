@@ -131,11 +131,11 @@ def _row(trial: Trial, noise: Noise, stages: Mapping[str, float], peak_mb: float
     gain = Gain(*(min(value, bound) if not math.isnan(value) else value for value in raw))
     engaged = not trial.unproven
     note = "; ".join(f"{option}: {seen}" for option, seen in trial.unproven.items())
-    if engaged and raw.low > bound:
+    if engaged and raw.mean > bound:
         note = f"measured x{raw.mean:.2f}, more than Amdahl's law allows: counted as the bound"
     return Row(
         name=trial.name,
-        status=_status(trial, gain),
+        status=_status(trial, gain, noise.between_df > 0),
         gain=gain.mean if engaged else None,
         low=gain.low if engaged and not math.isnan(gain.low) else None,
         high=gain.high if engaged and not math.isnan(gain.high) else None,
@@ -152,11 +152,13 @@ def _row(trial: Trial, noise: Noise, stages: Mapping[str, float], peak_mb: float
     )
 
 
-def _status(trial: Trial, gain: Gain) -> Status:
+def _status(trial: Trial, gain: Gain, sure: bool) -> Status:
     if trial.unproven:
         return "not engaged"
     if trial.sound.code == 1:
         return "sounds worse"
+    if not sure:
+        return "unclear"  # one process each: pairs in it do not say how processes differ
     if gain.low > 1 - NOTHING and gain.high < 1 + NOTHING:
         return "nothing"
     return "faster" if gain.low > 1 else "slower" if gain.high < 1 else "unclear"
@@ -260,7 +262,9 @@ def bounds(facts: Facts) -> Iterator[Bound]:
     """What nobody tried: each stage, and each of the largest operators, if it took no time at all."""
     whole = sum(facts.stages.values())
     shares = {f"{name} for nothing": seconds / whole for name, seconds in facts.stages.items()}
-    shares |= {f"{one.name} for nothing": min(1.0, one.share) for one in facts.operators}
+    shares |= {
+        f"{one.name} for nothing": min(1.0, one.share, one.seconds / facts.seconds) for one in facts.operators
+    }
     for name, share in sorted(shares.items(), key=lambda pair: -pair[1]):
         most = amdahl({"it": share, "rest": 1 - share}, ["it"])
         yield Bound(name=name, share=share, bound=most if math.isfinite(most) else None)

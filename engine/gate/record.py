@@ -251,7 +251,8 @@ def write(run: Run, directory: Path = RECORDS, keep: int = 100) -> Path:
     stamp = run.timestamp.strftime("%Y%m%dT%H%M%S.%fZ")
     path = directory / f"run-{stamp}-{uuid.uuid4().hex[:12]}.json"
     write_atomically(path, json.dumps({"sha256": sha256_of(content), "run": content}))
-    for old in sorted(directory.glob("run-*.json"))[:-keep]:
+    others = sorted(one for one in directory.glob("run-*.json") if one != path)
+    for old in others[: max(0, len(others) + 1 - keep)]:
         old.unlink(missing_ok=True)  # another writer may have been quicker
     return path
 

@@ -91,6 +91,11 @@ def loosened(old: Baseline, new: Baseline) -> list[str]:
         f"workload {name!r} is no longer pinned"
         for name in sorted(old.workloads.keys() - new.workloads.keys())
     ]
+    found += [
+        f"workload {name!r} was changed, so its limits are held to other work"
+        for name in sorted(old.workloads.keys() & new.workloads.keys())
+        if old.workloads[name] != new.workloads[name]
+    ]
     gone = old.recorded.keys() - new.recorded.keys()
     found += [f"the recorded samples of {old.recorded[key].workload!r} were removed" for key in sorted(gone)]
     excused = sorted(set(old.relative.required_judges) - set(new.relative.required_judges))

@@ -25,7 +25,8 @@ def describe(root: Path) -> tuple[str, bool]:
     found = _git(root, "rev-parse", "HEAD")
     if found.returncode:
         return UNVERSIONED, True
-    return found.stdout.strip(), bool(_git(root, "status", "--porcelain").stdout.strip())
+    status = _git(root, "status", "--porcelain")
+    return found.stdout.strip(), bool(status.returncode or status.stdout.strip())
 
 
 def resolve(root: Path, ref: str) -> str:
@@ -43,8 +44,14 @@ def resolve(root: Path, ref: str) -> str:
 
 
 def show(root: Path, ref: str, path: str) -> str | None:
-    """The text that `path` (relative to `root`) had at `ref`; None where there was none."""
+    """The text that `path` (relative to `root`) had at `ref`; None where there was none.
+
+    Raises:
+        UsageError: there is a repository, and git cannot say.
+    """
     found = _git(root, "show", f"{ref}:./{path}")
+    if found.returncode and (root / ".git").exists():
+        resolve(root, ref)  # git answers, so it is the path that is not there
     return None if found.returncode else found.stdout
 
 

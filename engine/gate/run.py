@@ -48,12 +48,16 @@ Report = Callable[[str], None]
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """What is known before anything is measured: machine, fitness, limits, and what both arms are given."""
+    """What is known before anything is measured: machine, fitness, limits, and what both arms are given.
+
+    `looser`: in which ways the limits ask for less than the base revision's.
+    """
 
     machine: Machine
     fitness: Preflight
     selection: Selection
     material: Material
+    looser: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +99,8 @@ def look(request: Request, report: Report) -> Scene:
         report(f"unfit: {finding.sentence}")
     if not fitness.fit and not request.force:
         report("Figures will be shown, and nothing decided, unless --force is given")
-    return Scene(machine, fitness, selection, material)
+    looser = looser_limits(selection, machine.key, request.against or "HEAD")
+    return Scene(machine, fitness, selection, material, tuple(looser))
 
 
 def prepare(request: Request, settings: Settings, scene: Scene, report: Report) -> Audition | None:
@@ -232,11 +237,10 @@ def assemble(
 
 def finish(request: Request, run: Run, scene: Scene, notes: tuple[str, ...]) -> Outcome:
     """Judge a run, add what people should know about it, and write its record."""
-    looser = looser_limits(scene.selection, scene.machine.key, request.against or "HEAD")
     found = verdict.judge(
         run,
         scene.selection,
-        loosened=looser,
+        loosened=scene.looser,
         accept_looser=request.accept_looser,
         votes=_votes(request),
     )
@@ -259,12 +263,16 @@ def looser_limits(selection: Selection, key: str, ref: str) -> list[str]:
     inside = path.relative_to(root).as_posix() if path.is_relative_to(root) else None
     if inside is None:
         return []  # a file of the caller's own: there is nothing that it replaces
-    if inside != own and inside == f"{BASELINES}/{baseline.PORTABLE}.json" and revision.show(root, ref, own):
-        return [f"{own}, which {ref} has, was removed"]
+    portable = f"{BASELINES}/{baseline.PORTABLE}.json"
+    if inside != own and inside == portable and revision.show(root, ref, own):
+        return [f"{own}, which {ref} has, does not apply: it was removed, or --baseline names another"]
     before = revision.show(root, ref, inside)
-    return (
-        recording.loosened(baseline.parse(before, f"{inside} at {ref}"), selection.baseline) if before else []
-    )
+    if before:
+        return recording.loosened(baseline.parse(before, f"{inside} at {ref}"), selection.baseline)
+    if inside != own or not (before := revision.show(root, ref, portable)):
+        return []
+    old = baseline.parse(before, f"{portable} at {ref}")  # a new file of the machine's own takes over from it
+    return recording.loosened(old.model_copy(update={"machines_with_own_baseline": ()}), selection.baseline)
 
 
 def reach(plan: Plan) -> list[str]:

@@ -16,6 +16,7 @@ import typer
 from engine import Options, loading
 from engine.checkpoint import DEFAULT_CHECKPOINT
 from engine.gate import texts
+from engine.gate.storage import write_atomically
 from engine.optimizations import int8
 from engine.weights import sha256
 
@@ -132,7 +133,7 @@ def main(
     tts = loading.load(checkpoint, OPTIONS, device="cpu")
     said = [case.text for case in texts.choose(tts.checkpoint.languages).cases[:count]]
     report = measure(tts, said, console.print)
-    out.write_text(json.dumps(report.model_dump(), indent=1) + "\n", encoding="utf8")
+    write_atomically(out, json.dumps(report.model_dump(), indent=1) + "\n")
     for row in report.rows[:10]:
         console.print(f"{row.distance:.4f} {row.share:.3f} {'8-bit' if row.replaced else 'kept '} {row.name}")
     console.print(f"{report.together:.4f} with all that int8 replaces")

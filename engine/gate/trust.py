@@ -7,9 +7,11 @@ from typing import Literal
 
 import numpy as np
 
-from engine.gate.record import ARMS, Arm, Judgement, Observed, Run
+from engine.gate.record import ARMS, Arm, Judgement, Observed, Run, Series
 
 TOGGLES, WARM_UP, DURATION = "toggles", "warm-up", "duration"
+SEEN_BY = {"cfg_strength": "guidance", "guidance_until": "guidance"}
+"""Options without evidence of their own, and the one whose evidence looks at them."""
 DURATION_MARGIN = 0.02
 """Lengths of audio within this share are the same: they follow from words, clip and speed alone."""
 WARM_UP_MARGIN = 0.15
@@ -44,6 +46,13 @@ def _toggles(run: Run) -> list[Judgement]:
     """One judgement per toggle that failed its proof. In the base it makes the comparison moot."""
     failed, unproven = [], []
     for arm in ARMS:
+        side = run.side(arm)
+        silent = (
+            []
+            if side is None
+            else [option for option in side.options if SEEN_BY.get(option, option) not in _evidence(run, arm)]
+        )
+        failed += [_silent(arm, option) for option in silent]
         for toggle, seen in _evidence(run, arm).items():
             if refuted := [one for one in seen if one.proven is False]:
                 failed.append(_failed(arm, toggle, refuted[0].observed))
@@ -74,6 +83,11 @@ def _failed(arm: Arm, toggle: str, observed: str) -> Judgement:
     return Judgement(question=f"toggle {toggle}", outcome="NOT ENGAGED", code=code, sentence=sentence)
 
 
+def _silent(arm: Arm, option: str) -> Judgement:
+    sentence = f"{option} is on in the {arm}, and no evidence of it was given."
+    return Judgement(question=f"toggle {option}", outcome="NO EVIDENCE", code=3, sentence=sentence)
+
+
 def _warm_up(run: Run) -> list[Judgement]:
     """An arm whose processes typically begin slowly was measured while it warmed up."""
     cold = [
@@ -83,12 +97,29 @@ def _warm_up(run: Run) -> list[Judgement]:
         if (excess := _first_excess([[c.seconds for c in one.calls] for _, one in run.series(arm, name)]))
         > WARM_UP_MARGIN
     ]
+    unsettled = [
+        f"{name} of the {arm}"
+        for name in run.candidate.hashes
+        for arm in ARMS
+        if _never_settled([one for _, one in run.series(arm, name)])
+    ]
+    if unsettled:
+        sentence = (
+            f"Half of the calls stand out from the others ({', '.join(unsettled)}): they never settled."
+        )
+        return [Judgement(question=WARM_UP, outcome="NEVER SETTLED", code=3, sentence=sentence)]
     if not cold:
         return []
     sentence = (
         f"The first counted call is slower than the later ones ({', '.join(cold)}): warm-up was counted."
     )
     return [Judgement(question=WARM_UP, outcome="COUNTED", code=3, sentence=sentence)]
+
+
+def _never_settled(found: Sequence[Series]) -> bool:
+    """Whether `calls.detect_warmup` gave up (it says half) in most processes."""
+    gave_up = [len(one.warmup) >= (len(one.warmup) + len(one.calls)) // 2 > 0 for one in found]
+    return sum(gave_up) > len(found) / 2
 
 
 def _first_excess(calls: Iterable[Sequence[float]]) -> float:

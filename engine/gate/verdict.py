@@ -57,6 +57,10 @@ def judge(
         ratio = Limit(upper=1 + run.threshold, unit=ratio.unit)
     decisions = decide(run.processes, run.plan) if run.base else None
     notes = [selection.said, *quality_verdict.notes(run)]
+    if ratio.upper > limits.time_ratio.upper:
+        notes.append(
+            f"--threshold raised the limit from {limits.time_ratio.upper:g} to {ratio.upper:g} x base"
+        )
     rows, whole = [], []
     for name in run.candidate.hashes:
         speed = (
@@ -64,11 +68,12 @@ def judge(
             if decisions
             else _recorded(run, name, baseline, ratio)
         )
-        rows.append(
-            (name, [speed, *_product(run, name, baseline.product), _memory(run, name, limits.memory_growth)])
-        )
+        then = _since(run, name, baseline, ratio) if decisions else []
+        memory = _memory(run, name, limits.memory_growth)
+        rows.append((name, [speed, *then, *_product(run, name, baseline.product), memory]))
     if decisions:
         whole.append(_compared("tails", decisions.tails, limits.tail_ratio))
+        whole += _peaks(run, limits.peak_memory)
     else:
         notes.append("Without a base there is no A/A control, and tails are held to product limits only.")
     quality = quality_verdict.judge(run, selection, votes)
@@ -117,7 +122,7 @@ def _compared(question: str, decision: statistics.Decision, limit: Limit) -> Jud
 
 
 def _recorded(run: Run, name: str, baseline: Baseline, limit: Limit) -> Judgement:
-    """Without a base: process medians against the recorded samples', where these may be compared at all."""
+    """Process medians against the recorded samples', where these may be compared at all."""
     entry, said = find_recorded(baseline, run.candidate, name)
     if entry is None:
         held = baseline.product is not None
@@ -134,6 +139,19 @@ def _recorded(run: Run, name: str, baseline: Baseline, limit: Limit) -> Judgemen
     ]
     judged = _held("centre", statistics.limit_check(ratios, limit.upper), limit)
     return judged.model_copy(update={"sentence": f"{judged.sentence} {said}."})
+
+
+def _since(run: Run, name: str, baseline: Baseline, limit: Limit) -> list[Judgement]:
+    """Beside a base: the recorded samples once more. No control spans two sessions, so it is never sure."""
+    if find_recorded(baseline, run.candidate, name)[0] is None:
+        return []
+    found = _recorded(run, name, baseline, limit)
+    if found.code:
+        why = "The machine, or what came before the base, may be slower than it was: look, or record again."
+        found = found.model_copy(
+            update={"outcome": "UNDECIDED", "code": 3, "sentence": f"{found.sentence} {why}"}
+        )
+    return [found.model_copy(update={"question": "recorded"})]
 
 
 def _product(run: Run, name: str, limits: ProductLimits | None) -> list[Judgement]:
@@ -173,7 +191,23 @@ def _memory(run: Run, name: str, limit: Limit) -> Judgement:
             limit=limit.upper,
             unit=limit.unit,
         )
-    return _held("memory", max(checks, key=lambda check: check.estimate), limit)
+    hardest = max(checks, key=lambda check: (WORST_LAST.index(_code(check.exit_code)), check.estimate))
+    return _held("memory", hardest, limit)
+
+
+def _peaks(run: Run, limit: Limit) -> list[Judgement]:
+    """Peak memory of the candidate's processes against a typical one of the base, host and device."""
+    found = []
+    for where in ("host", "device"):
+        sides: dict[str, list[float]] = {"base": [], "candidate": []}
+        for one in run.processes:
+            if peak := getattr(one, f"peak_{where}_mb"):
+                sides[one.arm].append(peak)
+        if all(sides.values()):
+            typical = float(np.median(sides["base"]))
+            check = statistics.limit_check([peak / typical for peak in sides["candidate"]], limit.upper)
+            found.append(_held(f"peak memory, {where}", check, limit))
+    return found
 
 
 def _slow_end(run: Run, name: str) -> str:
@@ -268,13 +302,13 @@ def _limits(loosened: Sequence[str], accepted: bool) -> list[Judgement]:
 
 
 def _row(run: Run, name: str, judgements: Sequence[Judgement]) -> Row:
-    rtfs = [call.rtf for _, one in run.series("candidate", name) for call in one.calls]
+    rtfs = [[call.rtf for call in one.calls] for _, one in run.series("candidate", name)]
     spread = _spread(run, name)
     slopes = [float(np.mean(slopes)) for slopes in _slopes(run, name)]
     return Row(
         workload=name,
-        mean_rtf=float(np.mean(rtfs)),
-        worst_rtf=max(rtfs),
+        mean_rtf=float(np.mean([np.mean(process) for process in rtfs])),  # as `_product` judges it
+        worst_rtf=max(map(max, rtfs)),
         cv=statistics.cv(spread) if len(spread) > 1 else None,
         growth=max(slopes, default=None),
         judgements=tuple(judgements),

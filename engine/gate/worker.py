@@ -61,11 +61,25 @@ def describe(engine: Any, tts: Any, options: Any) -> dict[str, Any]:
     found = {name: version for name in PACKAGES if (version := _version(name))}
     return {
         "root": os.path.dirname(os.path.dirname(os.path.abspath(engine.__file__))),  # noqa: PTH100, PTH120
+        "code": _code(os.path.dirname(os.path.abspath(engine.__file__))),  # noqa: PTH100, PTH120
         "options": options.changed(),
         "weights": hashlib.sha256(checkpoint.digest().encode()).hexdigest(),
         "trained": checkpoint.trained,
         "versions": {"python": platform.python_version(), **found},
     }
+
+
+def _code(folder: str) -> str:
+    """Hash of the package's sources: a checkout may be edited while it is measured."""
+    digest = hashlib.sha256()
+    for where, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(name for name in names if name.endswith(".py")):
+            path = os.path.join(where, name)  # noqa: PTH118
+            with open(path, "rb") as file:  # noqa: PTH123
+                content = hashlib.sha256(file.read()).hexdigest()
+            digest.update(f"{os.path.relpath(path, folder)} {content}\n".encode())
+    return digest.hexdigest()
 
 
 def call(tts: Any, voice: Any, request: dict[str, Any], outputs: str | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 
 from engine.errors import BaselineError, OutputError, UsageError
 from engine.gate.baseline import dump, load
-from engine.gate.record import Run
+from engine.gate.record import Observed, Run
 from engine.gate.recording import loosened, record_entry
 from engine.gate.verdict import judge
 from tests.unit.gate import builders, speakers
@@ -24,7 +24,8 @@ def judged(run: Run) -> Run:
 
 def with_options(nfe: int, ratio: float = 1.0) -> Run:
     """A quiet run of a candidate with other options."""
-    found = builders.processes(ratio, blocks=4, calls=3)
+    seen = {"nfe": Observed(proven=True, observed=f"{nfe} evaluations")}
+    found = builders.processes(ratio, blocks=4, calls=3, evidence=seen)
     return judged(builders.run(found, candidate=builders.side(options={"nfe": nfe})))
 
 
@@ -81,8 +82,6 @@ def _loud() -> Run:
 
 
 def _unproven() -> Run:
-    from engine.gate.record import Observed
-
     return builders.run(builders.processes(evidence={"compile": Observed(proven=False, observed="0 graphs")}))
 
 

@@ -23,6 +23,14 @@ SENTENCES = Path(__file__).with_name("sentences.txt")
 
 NOISY = builders.run(builders.processes(1.03, noise=0.06))
 SAMPLES = tuple(entry(workload=one.name, workload_sha256=one.sha256) for one in builders.WORKLOADS)
+FASTER = tuple(
+    entry(workload=one.name, workload_sha256=one.sha256, rtf=((0.1, 0.1), (0.1, 0.1)))
+    for one in builders.WORKLOADS
+)
+HUNGRY = tuple(
+    one.model_copy(update={"peak_host_mb": 1000.0 if one.arm == "candidate" else 500.0})
+    for one in builders.processes()
+)
 ONE_CALL = builders.run((builders.process("candidate", 0, 0, [0.2]),))
 BELIEVED = with_limit("product", "mean_rtf", lower=0.25)
 
@@ -64,6 +72,9 @@ ANSWERS: dict[str, tuple[Run, Baseline | None, tuple[str, ...]]] = {
     "hot": (builders.run(builders.processes(0.7), preflight=builders.UNFIT), None, ("centre", "preflight")),
     "hot half-way": (builders.run(after_blocks=builders.HALF_WAY), None, ("preflight",)),
     "hot, forced": (builders.run(preflight=builders.UNFIT, forced=True), None, ("preflight",)),
+    "slower than it was": (builders.run(), builders.baseline(entries=FASTER), ("recorded",)),
+    "twice the memory": (builders.run(HUNGRY), None, ("peak memory, host",)),
+    "on, and unseen": (builders.run(candidate=builders.side(options={"nfe": 7})), None, ("toggle nfe",)),
     "loud": (builders.run(builders.processes(noise=0.6)), None, ("A/A control",)),
 }
 
