@@ -29,11 +29,15 @@ def plot(report: Mapping[str, Any], path: Path) -> None:
     _rates(left[0], [one for one in rows if one["clean"]], report["sets"], "Nothing wrong: the run fails")
     left[0].axvline(1, color="firebrick", label="allowed at most")
     left[0].set_xlim(0, 10)
-    _rates(left[1], [one for one in rows if not one["clean"]], report["sets"], "A fault: the run fails")
-    left[1].axvline(95, color="firebrick", label="required at least")
+    _rates(
+        left[1],
+        [one for one in rows if not one["clean"]],
+        report["sets"],
+        "A fault: the run fails (red: required at least)",
+    )
+    left[1].axvline(95, color="firebrick")
     left[1].set_xlim(0, 102)
     left[0].legend(loc="center right")
-    left[1].legend(loc="lower left", framealpha=0.95)
     single = [one for one in report["rows"] if one["extent"] == "one clip"]
     _rates(right[0], single, report["sets"], "A fault in one clip of the run: it fails (no target)")
     right[0].set_xlim(0, 102)
