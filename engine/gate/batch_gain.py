@@ -159,7 +159,7 @@ def table(found: BatchGain) -> Any:
 
     fastest = found.rates.fastest
     shown = Table(
-        title=f"{found.options} on {found.device}, {found.audio_seconds:.1f} s of audio a request; "
+        title=f"{found.options}\non {found.device}, {found.audio_seconds:.1f} s of audio a request, "
         f"ceiling {found.rates.flops[fastest] / 1e12:.3g} TFLOP/s ({fastest})"
     )
     for name in ("batch", "seconds", "CV", "time / one request", "throughput", "of the ceiling"):

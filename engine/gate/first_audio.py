@@ -131,7 +131,7 @@ def main(
         "rows": rows(found),
     }
     write_atomically(out, json.dumps(written, indent=1) + "\n")
-    table = Table(title=f"{chosen}: time to first audio of a text of {found.audio_seconds:.1f} s")
+    table = Table(title=f"{chosen}\ntime to first audio of a text of {found.audio_seconds:.1f} s")
     for name in ("way", "seconds", "of the whole", "heard by then"):
         table.add_column(name, justify="left" if name == "way" else "right")
     for row in written["rows"]:
