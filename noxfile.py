@@ -37,7 +37,7 @@ VENDOR_PACKAGES = ("torch", "torchaudio", "torchvision", "triton")
 """What NVIDIA ships for a Jetson and the registry would replace."""
 
 TORCH = "2.13.0"
-"""What `constraints.txt` pins for CI; a CPU build or a CUDA one, whichever the registry at hand offers."""
+"""What `constraints.txt` pins for CI; a CPU build or a CUDA one, whichever the package index offers."""
 
 MUTANTS_KILLED = 0.9
 

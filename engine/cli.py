@@ -165,7 +165,9 @@ def doctor(
 def profile(
     options: Options,
     checkpoint: Annotated[str | None, typer.Option(help="a name, a folder or a weight file")] = None,
-    text: Annotated[str | None, typer.Option(help="what is spoken; the shortest pinned sentence")] = None,
+    text: Annotated[
+        str | None, typer.Option(help="what is spoken; the shortest pinned text if left out")
+    ] = None,
     target: Annotated[float, typer.Option(help="real-time factor to reach")] = 0.36,
     budget: Annotated[float, typer.Option(help="seconds; no trial begins that would end later")] = 600.0,
     no_trials: Annotated[bool, typer.Option("--no-trials", help="profile only, try no toggle")] = False,
@@ -203,7 +205,7 @@ def gate(
     options: Annotated[
         str | None, typer.Option(help="toggles to judge: a preset, name=value, or both")
     ] = None,
-    against_options: Annotated[str | None, typer.Option(help="toggles to compare with: reference")] = None,
+    against_options: Annotated[str | None, typer.Option(help="toggles to compare with (reference)")] = None,
     checkpoint: Annotated[str | None, typer.Option(help="a name, a folder or a weight file")] = None,
     quick: Annotated[bool, typer.Option(help="three blocks of the shortest workload")] = False,
     runs: Annotated[int | None, typer.Option(help="blocks of four processes at most")] = None,
@@ -304,3 +306,7 @@ def listen(
         f"{out}: {len(found.pairs)} pairs, {out.stat().st_size / 2**20:.1f} MiB. Open it in a browser.",
         markup=False,
     )
+
+
+if __name__ == "__main__":
+    main()

@@ -24,11 +24,11 @@ def main() -> None:
     audio.save(FOLDER / "voice.wav")
     figure, (wave, mel) = plt.subplots(2, 1, figsize=(9, 4.2), sharex=True, layout="constrained")
     wave.plot(np.arange(len(audio.samples)) / audio.sample_rate, audio.samples, linewidth=0.4)
-    wave.set(ylabel="amplitude", title=f"“{TEXT}”")
+    wave.set(ylabel="amplitude (full scale = 1)", title=f"“{TEXT}”")
     extent = (0, audio.seconds, 0, audio.mel.shape[1])
     image = mel.imshow(audio.mel.T, origin="lower", aspect="auto", extent=extent)
     mel.set(xlabel="time (s)", ylabel="mel band")
-    figure.colorbar(image, ax=mel, label="log magnitude")
+    figure.colorbar(image, ax=mel, label="magnitude (natural log)")
     figure.savefig(FOLDER / "voice.png", dpi=110, metadata={"Software": None})
     listen_picture.draw(FOLDER / "listen.png")
 

@@ -25,7 +25,7 @@ from engine.gate.workload import SENTENCES
 from engine.options import Options
 
 TEXT = " ".join(sentence.text for sentence in SENTENCES)
-"""All pinned texts one after the other: about twenty seconds of speech."""
+"""All pinned texts one after the other: about 17 seconds of speech of the voice in the box."""
 WHOLE, STREAM, SHORT = "synthesize", "stream", "stream, short first piece"
 SCHEMA_VERSION = 1
 
@@ -117,7 +117,7 @@ def main(
     rounds: Annotated[int, typer.Option(min=2, help="That count.")] = 7,
     out: Annotated[Path, typer.Option(help="Record to write.")] = Path("build/first_audio.json"),
 ) -> None:
-    """Time the first audio of a text of about twenty seconds, print the table and write the record."""
+    """Time the first audio of a long text, print the table and write the record."""
     from rich.console import Console
     from rich.table import Table
 

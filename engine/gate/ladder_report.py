@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+LEGEND = (
+    "In italics: tried on top of the last rung that stays, and not kept.\nMel moved: relative L2 to the "
+    "reference rung. CER: share of letters. MOS: DNSMOS, 1 to 5. Speaker: cosine to the clip."
+)
 SOUND = {"cer": ".3f", "mos": ".2f", "similarity": ".3f"}
 """What is shown of `engine.gate.sound.Sound`, and how."""
 
@@ -28,13 +32,10 @@ def markdown(ladder: Mapping[str, Any]) -> str:
             f"{row['rtf']:.3f}",
             f"{row['peak_mb']:.0f} MiB",
             "-" if first or row["mel_l2_to_reference"] is None else f"{row['mel_l2_to_reference']:.2g}",
-            *(
-                _figure(sound.get(key), form)
-                for key, form in (("cer", ".3f"), ("mos", ".2f"), ("similarity", ".3f"))
-            ),
+            *(_figure(sound.get(key), form) for key, form in SOUND.items()),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n\nIn italics: tried on top of the last rung that stays, and not kept.\n"
+    return "\n".join(lines) + f"\n\n{LEGEND}\n"
 
 
 def _figure(value: float | None, form: str) -> str:

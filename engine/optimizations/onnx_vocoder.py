@@ -171,7 +171,7 @@ def _package(name: str) -> Any:
         raise DeviceError(
             f"vocoder_backend='onnx' without {name}",
             "the packages of the onnx extra",
-            "Install them: pip install 'ishowtts-engine[onnx]', or use vocoder_backend='torch'",
+            "Install the extra, in the checkout: pip install -e '.[onnx]', or use vocoder_backend='torch'",
         ) from error
 
 

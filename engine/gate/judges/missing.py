@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.errors import UsageError
 
-INSTALL = "pip install ishowtts-engine[quality]"
+INSTALL = "Install the extra, in the checkout: pip install -e .[quality]"
 
 
 class MissingJudge(UsageError):  # noqa: N818 - it is the judge that is missing

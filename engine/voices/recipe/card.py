@@ -8,7 +8,7 @@ from typing import Any
 
 Scores = dict[str, dict[str, Any]]
 NAMES = {
-    "source": "source speech (flite)",
+    "source": "source speech (flite) of the same clips",
     "copy": "copy-synthesis (true mel, shipped Vocos)",
     "NFE 16": "generated, NFE 16",
     "NFE 7": "generated, NFE 7",
@@ -55,6 +55,8 @@ def write_card(folder: Path, history: dict[str, Any]) -> None:
     files = manifest["files"].items()
     size = sum(entry["bytes"] for name, entry in files if name.endswith((".safetensors", ".bin")))
     count = next(iter(scores.values()))["clips"]
+    judged = [one["source"] for system, one in scores.items() if system != "source"]
+    shown = {**scores, **({"source": judged[0]} if judged else {})}  # what the differences are to
     text = CARD.format(
         title=manifest["title"],
         params=f"{manifest['params'] / 1e6:.1f} M",
@@ -63,7 +65,7 @@ def write_card(folder: Path, history: dict[str, Any]) -> None:
         licence=manifest["licence"],
         held_out=count,
         each=count // len(manifest["references"]),
-        table="\n".join(row(name, scores[system]) for system, name in NAMES.items() if system in scores),
+        table="\n".join(row(name, shown[system]) for system, name in NAMES.items() if system in shown),
         verdict=verdict(scores),
         **history,
     )
@@ -88,16 +90,16 @@ def verdict(scores: Scores) -> str:
             if system in limits:
                 over = score[measure] - source[measure]
                 reached = over <= limits[system]
-                lines.append(line(system, measure.upper(), f"{over:+.3f}", limits[system], reached))
+                lines.append(line(system, measure.upper(), f"{over:+.3f}", f"{limits[system]:+.2f}", reached))
         if system != "copy":
             right = score["speaker"]
-            lines.append(line(system, "right speaker", f"{right:.2f}", SPEAKER, right >= SPEAKER))
+            lines.append(line(system, "right speaker", f"{right:.0%}", f"{SPEAKER:.0%}", right >= SPEAKER))
             over = score["dnsmos"] - source["dnsmos"]
-            lines.append(line(system, "DNSMOS", f"{over:+.2f}", -MOS, over >= -MOS))
+            lines.append(line(system, "DNSMOS", f"{over:+.2f}", f"{-MOS:+.2f}", over >= -MOS))
     return "\n".join(lines)
 
 
-def line(system: str, measure: str, found: str, target: float, reached: bool) -> str:
+def line(system: str, measure: str, found: str, target: str, reached: bool) -> str:
     """One target; error rates and DNSMOS are differences to the source speech."""
     outcome = "reached" if reached else "**missed**"
-    return f"- {NAMES[system]}: {measure} {found}, target {target:+.2f}: {outcome}."
+    return f"- {NAMES[system]}: {measure} {found}, target {target}: {outcome}."

@@ -153,7 +153,7 @@ def test_a_missing_judge_is_named_and_only_then_an_error_when_required(
     monkeypatch.setitem(sys.modules, module, None)
     opened = open_panel(Panel({}, names=(name,)))
     assert getattr(opened, name) is None
-    assert "pip install ishowtts-engine[quality]" in opened.missing[name]
+    assert "pip install -e .[quality]" in opened.missing[name]
     with pytest.raises(MissingJudge, match="pip install ishowtts-engine") as caught:
         open_panel(Panel({}, names=(), required=(name,)))
     assert caught.value.judge == name
