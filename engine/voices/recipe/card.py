@@ -55,8 +55,6 @@ def write_card(folder: Path, history: dict[str, Any]) -> None:
     files = manifest["files"].items()
     size = sum(entry["bytes"] for name, entry in files if name.endswith((".safetensors", ".bin")))
     count = next(iter(scores.values()))["clips"]
-    judged = [one["source"] for system, one in scores.items() if system != "source"]
-    shown = {**scores, **({"source": judged[0]} if judged else {})}  # what the differences are to
     text = CARD.format(
         title=manifest["title"],
         params=f"{manifest['params'] / 1e6:.1f} M",
@@ -65,11 +63,18 @@ def write_card(folder: Path, history: dict[str, Any]) -> None:
         licence=manifest["licence"],
         held_out=count,
         each=count // len(manifest["references"]),
-        table="\n".join(row(name, shown[system]) for system, name in NAMES.items() if system in shown),
+        table=table(scores),
         verdict=verdict(scores),
         **history,
     )
     (folder / "CARD.md").write_text(text, encoding="utf-8")
+
+
+def table(scores: Scores) -> str:
+    """One line a system; the source is that of the generated clips, to which the differences are."""
+    judged = [one["source"] for system, one in scores.items() if system != "source"]
+    shown = {**scores, **({"source": judged[0]} if judged else {})}
+    return "\n".join(row(name, shown[system]) for system, name in NAMES.items() if system in shown)
 
 
 def row(name: str, score: dict[str, Any]) -> str:
