@@ -22,7 +22,7 @@ import nox
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))  # nox may be an installed script, which does not see the checkout
 
-from engine.machine import is_jetson  # noqa: E402
+from engine.gate.machine import is_jetson  # noqa: E402
 
 nox.needs_version = ">=2024.4.15"
 nox.options.sessions = ["tests"]
@@ -74,7 +74,7 @@ def perf_command(arguments: list[str]) -> list[str]:
     compares = any(argument.startswith(("--against", "--options")) for argument in arguments)
     if compares:
         return [str(COMMAND), "gate", *arguments]
-    return [str(PYTHON), "-m", "pytest", "tests/perf", "-p", "engine.gate.plugin", *arguments]
+    return [str(PYTHON), "-m", "pytest", "tests/perf", "-p", "engine.gate.pytest_plugin", *arguments]
 
 
 def killed_share(counts: Mapping[str, int]) -> float:
@@ -231,14 +231,14 @@ def calibrate(session: nox.Session) -> None:
     prepare(session)
     outputs = ("--out", "baselines/calibration.json", "--plot", "baselines/calibration.png")
     replayed = ("--recording", "baselines/recording.json")
-    run(session, "engine.gate.calibrate", *outputs, *replayed, *session.posargs)
+    run(session, "tests.studies.calibrate", *outputs, *replayed, *session.posargs)
 
 
 @nox.session(name="calibrate-quality", venv_backend="none", default=False)
 def calibrate_quality(session: nox.Session) -> None:
     """Measure how often the quality gate is wrong; write baselines/quality-calibration.json and .png."""
     prepare(session)
-    run(session, "engine.gate.calibrate_quality", *session.posargs)
+    run(session, "tests.studies.calibrate_quality", *session.posargs)
 
 
 @nox.session(venv_backend="none", default=False)
@@ -246,7 +246,7 @@ def ladder(session: nox.Session) -> None:
     """One toggle on top of the other, with intervals; then upstream's own infer beside the engine."""
     prepare(session)
     outputs = ("--out", "baselines/ladder.json", "--plot", "baselines/ladder.png")
-    run(session, "engine.gate.ladder", *outputs, *session.posargs)
+    run(session, "tests.studies.ladder", *outputs, *session.posargs)
     run(session, "pytest", "tests/perf/test_upstream.py", "-m", "slow")
 
 
@@ -255,15 +255,15 @@ def costs(session: nox.Session) -> None:
     """Fit the cost model, check it on other lengths and toggles; write baselines/costs.json and .png."""
     prepare(session)
     outputs = ("--out", "baselines/costs.json", "--plot", "baselines/costs.png")
-    run(session, "engine.gate.cost_record", *outputs, *session.posargs)
+    run(session, "tests.studies.cost_record", *outputs, *session.posargs)
 
 
 @nox.session(venv_backend="none", default=False)
 def serving(session: nox.Session) -> None:
     """What a batch brings, and how soon a long text is heard; write baselines/{batching,first_audio}.json."""
     prepare(session)
-    run(session, "engine.gate.batch_gain", "--out", "baselines/batching.json", *session.posargs)
-    run(session, "engine.gate.first_audio", "--out", "baselines/first_audio.json", *session.posargs)
+    run(session, "tests.studies.batch_gain", "--out", "baselines/batching.json", *session.posargs)
+    run(session, "tests.studies.first_audio", "--out", "baselines/first_audio.json", *session.posargs)
 
 
 @nox.session(venv_backend="none", default=False)
@@ -278,14 +278,14 @@ def gpu(session: nox.Session) -> None:
 def pareto(session: nox.Session) -> None:
     """Speed beside quality of step counts, solvers and number formats; write baselines/pareto.json."""
     prepare(session)
-    run(session, "engine.gate.pareto", "--out", "baselines/pareto.json", *session.posargs)
+    run(session, "tests.studies.pareto", "--out", "baselines/pareto.json", *session.posargs)
 
 
 @nox.session(name="grid-search", venv_backend="none", default=False)
 def grid_search(session: nox.Session) -> None:
     """Search for the best time grids of few steps; goes on where it stopped."""
     prepare(session)
-    run(session, "engine.gate.gridsearch", *session.posargs)
+    run(session, "tests.studies.gridsearch", *session.posargs)
 
 
 @nox.session(venv_backend="none", default=False)
@@ -331,7 +331,7 @@ def pin(session: nox.Session) -> None:
 def history(session: nox.Session) -> None:
     """Report drift points over the recorded runs (Apache Otava, which pins its own numpy)."""
     session.install("apache-otava>=0.7,<1", "pydantic>=2.7")
-    session.run("python", "-m", "engine.gate.history", *session.posargs)
+    session.run("python", "-m", "engine.gate.report.history", *session.posargs)
 
 
 @nox.session(default=False, reuse_venv=True)

@@ -150,7 +150,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="print the findings as JSON")] = False,
 ) -> None:
     """Say what machine this is, whether it is fit to measure, and which toggles can work here."""
-    from engine.gate import doctor as examination
+    from engine.advisor import doctor as examination
 
     report = examination.report()
     if as_json:
@@ -175,9 +175,9 @@ def profile(
 ) -> None:
     """Show where the time goes, try every toggle that can work here, and say what to do next. Exits 0 if the
     target is met, 1 if not."""
+    from engine.advisor import profile_screen, study
     from engine.checkpoint import DEFAULT_CHECKPOINT
-    from engine.gate import profile_screen, study
-    from engine.gate.workload import SENTENCES
+    from engine.gate.data.workloads import SENTENCES
     from engine.text import normalise
 
     said = SENTENCES[0].text if text is None else text
@@ -232,8 +232,9 @@ def gate(
 ) -> None:
     """Judge a change: is it faster, and does it still speak as well? Exits 0 pass, 1 regression, 2 usage, 3
     undecided."""
-    from engine.gate import report, run
-    from engine.gate.recording import record_entry
+    from engine.gate import run
+    from engine.gate.baselines.record import record_entry
+    from engine.gate.report import table
 
     request = run.Request(
         against, options, against_options, checkpoint, quick, runs, budget, baseline, threshold, force,
@@ -244,7 +245,7 @@ def gate(
     _publish(outcome, as_json, markdown, junit, plot)
     if record:
         path, changes = record_entry(outcome.run)
-        Console().print(report.changes_table(changes), f"Recorded in {path}")
+        Console().print(table.changes_table(changes), f"Recorded in {path}")
     raise typer.Exit(outcome.run.verdict.code if outcome.run.verdict else USAGE)
 
 
@@ -252,21 +253,21 @@ def _publish(
     outcome: Outcome, as_json: bool, markdown: Path | None, junit: Path | None, plot: Path | None
 ) -> None:
     """Print a judged run, and write the files that were asked for."""
-    from engine.gate import report
-    from engine.gate.storage import write_atomically
+    from engine.gate.data.files import write_atomically
+    from engine.gate.report import table
 
     run, verdict = outcome.run, outcome.run.verdict
     if as_json:
         facts = {"record": str(outcome.path), "verdict": verdict and verdict.model_dump(mode="json")}
         Console().print_json(json.dumps(facts))
     else:
-        Console().print(report.table(run))
+        Console().print(table.table(run))
         Console(soft_wrap=True, highlight=False).print(f"Record: {outcome.path}", markup=False)
-    for path, render in ((markdown, report.markdown), (junit, report.junit)):
+    for path, render in ((markdown, table.markdown), (junit, table.junit)):
         if path is not None:
             write_atomically(path, render(run))
     if plot is not None:
-        report.plot(run, plot, outcome.selection.baseline)
+        table.plot(run, plot, outcome.selection.baseline)
 
 
 @app.command()
@@ -283,14 +284,14 @@ def listen(
 ) -> None:
     """Write one HTML page on which people hear A (the candidate) against B, blind, and save their votes."""
     from engine.audio import check_output
-    from engine.gate import listen as listening
-    from engine.gate import listen_sources
-    from engine.gate.storage import write_atomically
+    from engine.gate.data.files import write_atomically
+    from engine.gate.listening import page as listening
+    from engine.gate.listening import takes
 
     check_output(out)
     messages = Console(stderr=True, soft_wrap=True, highlight=False)
     with messages.status("starting") as status:
-        found = listen_sources.find(
+        found = takes.find(
             a,
             b,
             checkpoint,

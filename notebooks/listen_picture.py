@@ -6,7 +6,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from engine.gate import listen, listen_sources
+from engine.gate.listening import page as listen
+from engine.gate.listening import takes
 from engine.options import Options
 
 TEXTS = ("kitchen", "hello")
@@ -27,7 +28,7 @@ def draw(path: Path) -> None:
         raise RuntimeError(
             "No browser: expected Chromium with its driver. Install chromium and chromium-driver."
         )
-    found = listen_sources.spoken(Options.fast_cpu(), Options.reference(), TEXTS)
+    found = takes.spoken(Options.fast_cpu(), Options.reference(), TEXTS)
     options = webdriver.ChromeOptions()
     options.binary_location = binary
     for argument in (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.machine import describe
+from engine.gate.machine import describe
 from engine.options import Options
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ import datetime
 from pathlib import Path
 
 from engine.errors import UsageError
-from engine.gate.measure import Settings
-from engine.gate.record import RECORDS
-from engine.gate.sequential import Plan
-from engine.gate.workload import SENTENCES
+from engine.gate.data.samples import RECORDS
+from engine.gate.data.workloads import SENTENCES
+from engine.gate.measure.blocks import Settings
+from engine.gate.stats.looks import Plan
 from engine.options import Options
 
 BLOCKS, QUICK_BLOCKS = 10, 3

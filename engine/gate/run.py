@@ -13,31 +13,26 @@ from pathlib import Path
 from typing import Any
 
 from engine import checkpoint as checkpoints
-from engine import machine as machines
-from engine.gate import (
-    audition,
-    baseline,
-    faults,
-    instrument,
-    preflight,
-    record,
-    recording,
-    revision,
-    verdict,
-    votes,
-)
-from engine.gate.audition import Audition
-from engine.gate.baseline import BASELINES, Selection
-from engine.gate.fitness import Preflight
-from engine.gate.instrument import Material, Opener, Reference, Target
-from engine.gate.measure import Measured, Settings, Watch, measure
-from engine.gate.record import Arm, Run
+from engine.gate import machine as machines
+from engine.gate.baselines import record, select
+from engine.gate.baselines.select import BASELINES, Selection
+from engine.gate.data import samples
+from engine.gate.data.machine_state import Preflight
+from engine.gate.data.outputs import Quality
+from engine.gate.data.samples import Arm, Run
+from engine.gate.listening import votes
+from engine.gate.listening.votes import Votes
+from engine.gate.machine import Machine
+from engine.gate.measure import process, revisions
+from engine.gate.measure.blocks import Measured, Settings, Watch, measure
+from engine.gate.measure.process import Material, Opener, Reference, Target
+from engine.gate.preflight import check
+from engine.gate.quality import quality_pass
+from engine.gate.quality.quality_pass import Audition
 from engine.gate.request import BUDGET_MINUTES as BUDGET_MINUTES
 from engine.gate.request import Request as Request
-from engine.gate.sequential import Plan, can_fire
-from engine.gate.spoken import Quality
-from engine.gate.votes import Votes
-from engine.machine import Machine
+from engine.gate.stats.looks import Plan, can_fire
+from engine.gate.verdict import judge as verdict
 
 DEFAULTS = {"cpu": "fast_cpu", "cuda": "jetson"}
 """The preset that is held against the reference where nothing is asked for, by device."""
@@ -91,10 +86,10 @@ def gate(request: Request, report: Report) -> Outcome:
 def look(request: Request, report: Report) -> Scene:
     """Everything that can be checked before the first process starts."""
     machine = machines.describe()
-    selection = baseline.select(machine.key, BASELINES, request.baseline)
+    selection = select.select(machine.key, BASELINES, request.baseline)
     report(selection.said)
     material = find_material(request.checkpoint or checkpoints.DEFAULT_CHECKPOINT)
-    fitness = preflight.check(machine, reference=(material.clip_text, _seconds(material.clip)))
+    fitness = check.check(machine, reference=(material.clip_text, _seconds(material.clip)))
     for finding in fitness.having("unfit"):
         report(f"unfit: {finding.sentence}")
     if not fitness.fit and not request.force:
@@ -115,7 +110,7 @@ def prepare(request: Request, settings: Settings, scene: Scene, report: Report) 
         report("Quality will not be judged: --no-quality")
         return None
     _votes(request)
-    found = audition.prepare(
+    found = quality_pass.prepare(
         scene.material,
         scene.selection,
         settings.sentences,
@@ -130,7 +125,7 @@ def prepare(request: Request, settings: Settings, scene: Scene, report: Report) 
 
 def watch(scene: Scene) -> Watch:
     """What looks at the machine again after each block."""
-    return functools.partial(preflight.after_block, machine=scene.machine)
+    return functools.partial(check.after_block, machine=scene.machine)
 
 
 def find_material(name: str) -> Material:
@@ -161,14 +156,16 @@ class Stage:
     arms: Mapping[Arm, Target]
     open_worker: Opener
     timed: Path
-    open_outputs: audition.OpenOutputs
+    open_outputs: quality_pass.OpenOutputs
 
     def quality(self, hearing: Audition | None, measured: Measured, report: Report) -> Quality | None:
         """The quality pass over both arms, once they have been measured."""
         if hearing is None:
             return None
         described = dict(measured.described)
-        return audition.hold(hearing, self.open_outputs, measured.processes, self.timed, described, report)
+        return quality_pass.hold(
+            hearing, self.open_outputs, measured.processes, self.timed, described, report
+        )
 
 
 @contextlib.contextmanager
@@ -181,7 +178,7 @@ def stage(
         UsageError: `against` names no commit.
     """
     with targets(request, material) as arms, tempfile.TemporaryDirectory(prefix="ishowtts-timed-") as scratch:
-        opening = functools.partial(instrument.opener, arms, material, environment=environment)
+        opening = functools.partial(process.opener, arms, material, environment=environment)
         with opening(outputs=Path(scratch)) as open_worker:
             yield Stage(arms, open_worker, Path(scratch), lambda folder: opening(outputs=folder))
 
@@ -193,8 +190,8 @@ def targets(request: Request, material: Material) -> Iterator[Mapping[Arm, Targe
     Raises:
         UsageError: `against` names no commit.
     """
-    root = revision.checkout()
-    here, dirty = revision.describe(root)
+    root = revisions.checkout()
+    here, dirty = revisions.describe(root)
     options = request.options or DEFAULTS[_device()]
     candidate = Target(root, here, dirty, options)
     if request.against is None:
@@ -203,8 +200,8 @@ def targets(request: Request, material: Material) -> Iterator[Mapping[Arm, Targe
             "candidate": candidate,
         }
         return
-    with revision.worktree(root, request.against) as path:
-        commit = revision.resolve(root, request.against)
+    with revisions.worktree(root, request.against) as path:
+        commit = revisions.resolve(root, request.against)
         yield {"base": Target(path, commit, False, options), "candidate": candidate}
 
 
@@ -218,7 +215,7 @@ def assemble(
 ) -> Run:
     """The record of what was measured, not yet judged."""
     names = [series.workload for series in measured.processes[0].series]
-    sides = {arm: instrument.side(arms[arm], scene.material, measured.described[arm], names) for arm in arms}
+    sides = {arm: process.side(arms[arm], scene.material, measured.described[arm], names) for arm in arms}
     found = Run(
         timestamp=datetime.datetime.now(datetime.timezone.utc),
         machine_key=scene.machine.key,
@@ -247,9 +244,9 @@ def finish(request: Request, run: Run, scene: Scene, notes: tuple[str, ...]) -> 
     untrained = (
         [] if run.candidate.trained else [f"{run.candidate.checkpoint} is untrained: its speech is noise"]
     )
-    found = found.model_copy(update={"notes": (*found.notes, *untrained, *notes, faults.note())})
+    found = found.model_copy(update={"notes": (*found.notes, *untrained, *notes)})
     judged = run.model_copy(update={"verdict": found})
-    return Outcome(judged, record.write(judged, request.records, request.keep), scene.selection)
+    return Outcome(judged, samples.write(judged, request.records, request.keep), scene.selection)
 
 
 def looser_limits(selection: Selection, key: str, ref: str) -> list[str]:
@@ -258,21 +255,21 @@ def looser_limits(selection: Selection, key: str, ref: str) -> list[str]:
     Raises:
         BaselineError: the baseline of that revision cannot be read.
     """
-    root, path = revision.checkout(), selection.path.resolve()
+    root, path = revisions.checkout(), selection.path.resolve()
     own = f"{BASELINES}/{key}.json"
     inside = path.relative_to(root).as_posix() if path.is_relative_to(root) else None
     if inside is None:
         return []  # a file of the caller's own: there is nothing that it replaces
-    portable = f"{BASELINES}/{baseline.PORTABLE}.json"
-    if inside != own and inside == portable and revision.show(root, ref, own):
+    portable = f"{BASELINES}/{select.PORTABLE}.json"
+    if inside != own and inside == portable and revisions.show(root, ref, own):
         return [f"{own}, which {ref} has, does not apply: it was removed, or --baseline names another"]
-    before = revision.show(root, ref, inside)
+    before = revisions.show(root, ref, inside)
     if before:
-        return recording.loosened(baseline.parse(before, f"{inside} at {ref}"), selection.baseline)
-    if inside != own or not (before := revision.show(root, ref, portable)):
+        return record.loosened(select.parse(before, f"{inside} at {ref}"), selection.baseline)
+    if inside != own or not (before := revisions.show(root, ref, portable)):
         return []
-    old = baseline.parse(before, f"{portable} at {ref}")  # a new file of the machine's own takes over from it
-    return recording.loosened(old.model_copy(update={"machines_with_own_baseline": ()}), selection.baseline)
+    old = select.parse(before, f"{portable} at {ref}")  # a new file of the machine's own takes over from it
+    return record.loosened(old.model_copy(update={"machines_with_own_baseline": ()}), selection.baseline)
 
 
 def reach(plan: Plan) -> list[str]:

@@ -17,13 +17,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from engine.errors import BaselineError, UsageError
-from engine.gate import baseline, faults, instrument, preflight, record, recording, revision
-from engine.gate.faults import Trial
-from engine.gate.fitness import AfterBlock
-from engine.gate.instrument import Material, Target
-from engine.gate.record import EditedError, Observed, Run
-from engine.machine import describe
+from engine.gate.baselines import record, select
+from engine.gate.data import samples
+from engine.gate.data.machine_state import AfterBlock
+from engine.gate.data.samples import EditedError, Observed, Run
+from engine.gate.machine import describe
+from engine.gate.measure import process as instrument
+from engine.gate.measure import revisions
+from engine.gate.measure.process import Material, Target
+from engine.gate.preflight import check
 from engine.options import Options
+from tests.studies import faults
+from tests.studies.faults import Trial
 from tests.unit.gate import builders, simulated
 from tests.unit.gate.simulated import Fault, assembled, judged, measured, settings
 from tests.unit.gate.trees import machines
@@ -167,7 +172,7 @@ def test_throttling_that_no_time_shows_is_caught_by_the_sensors(enter: Enter, tm
     hot = machines.plant(tmp_path / "hot", machines.orin(throttled=True))
 
     def watch(block: int) -> AfterBlock:
-        return preflight.after_block(block, describe(cool), hot if block >= 2 else cool, busy=lambda: 0.0)
+        return check.after_block(block, describe(cool), hot if block >= 2 else cool, busy=lambda: 0.0)
 
     run = judged(assembled(measured(watch=watch), tmp_path))
     assert [after.fit for after in run.after_blocks[:3]] == [True, True, False]
@@ -218,21 +223,21 @@ def test_a_changed_workload_is_caught(enter: Enter, tmp_path: Path) -> None:
 
 def test_a_sample_edited_by_hand_is_caught(enter: Enter, trusted: Run, tmp_path: Path) -> None:
     """In a record, and in a baseline."""
-    path = record.write(trusted, tmp_path / "records")
+    path = samples.write(trusted, tmp_path / "records")
     content = json.loads(path.read_text())
     content["run"]["processes"][0]["series"][0]["calls"][0]["seconds"] *= 0.9
     path.write_text(json.dumps(content))
     with pytest.raises(EditedError) as caught:
-        record.read(path)
+        samples.read(path)
     enter(RECORD, code_of(caught.value), "the record's checksum")
 
-    (tmp_path / "portable.json").write_text(recording.dump(builders.portable()))
-    own, _ = recording.record_entry(trusted, tmp_path)
+    (tmp_path / "portable.json").write_text(record.dump(builders.portable()))
+    own, _ = record.record_entry(trusted, tmp_path)
     entries = json.loads(own.read_text())
     entries["entries"][0]["rtf"][0][0] *= 0.9
     own.write_text(json.dumps(entries))
     with pytest.raises(EditedError) as caught:
-        baseline.load(own)
+        select.load(own)
     enter(BASELINE, code_of(caught.value), "the entry's checksum")
 
 
@@ -242,11 +247,11 @@ def test_a_loosened_limit_is_caught(enter: Enter, trusted: Run) -> None:
     assert new.product is not None
     raised = new.product.model_copy(update={"mean_rtf": builders.limit(0.5)})
     new = new.model_copy(update={"product": raised})
-    found = judged(trusted, builders.selection(new), loosened=recording.loosened(old, new))
+    found = judged(trusted, builders.selection(new), loosened=record.loosened(old, new))
     assert found.verdict is not None
     enter(LOOSENED, found.verdict.code, said_by(found))
     accepted = judged(
-        trusted, builders.selection(new), loosened=recording.loosened(old, new), accept_looser=True
+        trusted, builders.selection(new), loosened=record.loosened(old, new), accept_looser=True
     )
     assert accepted.verdict is not None
     assert accepted.verdict.code == 0
@@ -264,9 +269,9 @@ def test_a_lowered_limit_fails(enter: Enter, trusted: Run) -> None:
 
 def test_a_placeholder_in_a_baseline_is_caught(enter: Enter) -> None:
     """0.0 is no limit."""
-    text = recording.dump(builders.baseline()).replace("0.36", "0.0")
+    text = record.dump(builders.baseline()).replace("0.36", "0.0")
     with pytest.raises(BaselineError) as caught:
-        baseline.parse(text, "baselines/test.json")
+        select.parse(text, "baselines/test.json")
     enter(PLACEHOLDER, code_of(caught.value), str(caught.value))
 
 
@@ -290,7 +295,7 @@ def test_a_base_revision_that_does_not_exist_is_caught(enter: Enter, tmp_path: P
     """Before anything is measured."""
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     with pytest.raises(UsageError) as caught:
-        revision.resolve(tmp_path, "gone")
+        revisions.resolve(tmp_path, "gone")
     enter(UNKNOWN, code_of(caught.value), f"{caught.value.given}: no such commit")
 
 
@@ -352,7 +357,7 @@ def test_git_is_left_as_it_was_after_a_failed_base(tmp_path: Path) -> None:
     git = ["git", "-C", str(tmp_path), "-c", "user.name=t", "-c", "user.email=t@example.org"]
     for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "first"]):
         subprocess.run([*git, *command], check=True)
-    with contextlib.suppress(RuntimeError), revision.worktree(tmp_path, "HEAD") as path:
+    with contextlib.suppress(RuntimeError), revisions.worktree(tmp_path, "HEAD") as path:
         assert path.is_dir()
         raise RuntimeError("the measurement failed")
     assert not path.exists()

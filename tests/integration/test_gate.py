@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.gate import record, revision
+from engine.gate.data import samples
+from engine.gate.measure import revisions
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-c", "from engine.cli import main; main()", "gate"]
-PYTEST = [sys.executable, "-m", "pytest", "-q", "tests/perf", "-p", "engine.gate.plugin"]
+PYTEST = [sys.executable, "-m", "pytest", "-q", "tests/perf", "-p", "engine.gate.pytest_plugin"]
 FEW = ["--quick", "--runs", "1", "--force"]
 
 
@@ -30,7 +31,7 @@ def test_the_gate_compares_with_a_revision_and_records_what_it_measured(
     tmp_path: Path, tiny_folder: Path
 ) -> None:
     """Both revisions are measured in processes of their own; the worktree is gone afterwards."""
-    if revision.describe(ROOT)[0] == revision.UNVERSIONED:
+    if revisions.describe(ROOT)[0] == revisions.UNVERSIONED:
         pytest.skip("needs a git checkout")
     asked = [
         "--against",
@@ -47,7 +48,7 @@ def test_the_gate_compares_with_a_revision_and_records_what_it_measured(
     assert done.returncode in (0, 1, 3), done.stderr
     facts = json.loads(done.stdout)
     assert facts["verdict"]["code"] == done.returncode
-    found = record.read(Path(facts["record"]))
+    found = samples.read(Path(facts["record"]))
     assert found.base is not None
     assert found.base.revision == found.candidate.revision
     assert found.base.hashes == found.candidate.hashes
@@ -104,4 +105,4 @@ def test_the_benchmarks_say_what_they_need() -> None:
     """Without the plugin there is nobody to judge them."""
     done = run([sys.executable, "-m", "pytest", "-q", "tests/perf"])
     assert done.returncode == 2
-    assert "-p engine.gate.plugin" in done.stdout + done.stderr
+    assert "-p engine.gate.pytest_plugin" in done.stdout + done.stderr

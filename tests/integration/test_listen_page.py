@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from engine import cli
-from engine.gate import votes
+from engine.gate.listening import votes
 
 pytest.importorskip("selenium", reason="needs selenium, which drives the browser")
 

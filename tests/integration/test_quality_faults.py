@@ -18,14 +18,14 @@ import pytest
 
 from engine import checkpoint
 from engine.audio import Samples
-from engine.gate import judges
-from engine.gate.calibrate_quality import CAUGHT, FALSE_ALARMS, shipped_limits
-from engine.gate.degradations import FAULTS, HARMLESS
-from engine.gate.judges.scores import Scores
-from engine.gate.quality import Pair, compare
-from engine.gate.quality_corpus import AGAIN, FIRST, INT8, Cell, Study, Take, judge_cell, read
-from engine.gate.quality_trials import ANOTHER_SEED, CLEAN, FAULTY, WRONG_VOICE
-from engine.gate.record import Judgement
+from engine.gate.data.samples import Judgement
+from engine.gate.data.scores import Scores
+from engine.gate.quality import judges
+from engine.gate.quality.differences import Pair, compare
+from tests.studies.calibrate_quality import CAUGHT, FALSE_ALARMS, shipped_limits
+from tests.studies.degradations import FAULTS, HARMLESS
+from tests.studies.quality_corpus import AGAIN, FIRST, INT8, Cell, Study, Take, judge_cell, read
+from tests.studies.quality_trials import ANOTHER_SEED, CLEAN, FAULTY, WRONG_VOICE
 
 PACKAGES = ("pocketsphinx", "jiwer", "resemblyzer", "speechmos", "onnxruntime")
 MISSING = [name for name in PACKAGES if importlib.util.find_spec(name) is None]

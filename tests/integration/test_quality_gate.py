@@ -18,11 +18,15 @@ import pytest
 import soundfile
 
 import engine
-from engine.gate import audition, instrument, quality_verdict, run, speaking, texts
-from engine.gate.fitness import AfterBlock, Preflight
-from engine.gate.instrument import Material, Target
-from engine.gate.record import Arm, Judgement
-from engine.gate.workload import SENTENCES
+from engine.gate import run
+from engine.gate.data import texts
+from engine.gate.data.machine_state import AfterBlock, Preflight
+from engine.gate.data.samples import Arm, Judgement
+from engine.gate.data.workloads import SENTENCES
+from engine.gate.measure import process
+from engine.gate.measure.process import Material, Target
+from engine.gate.quality import quality_pass, script
+from engine.gate.verdict import sound
 from tests.unit.gate import builders, speakers
 
 PACKAGE = Path(engine.__file__).resolve().parent
@@ -134,9 +138,11 @@ def test_a_candidate_that_answers_in_another_voice_exits_one(checkpoint: Path, t
 def heard(targets: Mapping[Arm, Target], material: Material, folder: Path) -> tuple[Judgement, ...]:
     """The verdict on quality of two cases, one in each voice; nothing was timed."""
     cases = texts.choose(("en",), ["hello", "gift"]).cases
-    lines = speaking.script(cases, SENTENCES[:1], list(material.voices), 0, probes=2)
-    nobody = dict.fromkeys(audition.judges.ALL, audition.UNTRAINED)
-    asked = audition.Audition(lines, material.voices, audition.Panel({}, ()), nobody, (), 0)
-    opening = functools.partial(instrument.opener, targets, material)
-    quality = audition.hold(asked, lambda place: opening(outputs=place), (), folder, {}, lambda said: None)
-    return quality_verdict.judge(builders.run(quality=quality), speakers.SELECTION)
+    lines = script.script(cases, SENTENCES[:1], list(material.voices), 0, probes=2)
+    nobody = dict.fromkeys(quality_pass.judges.ALL, quality_pass.UNTRAINED)
+    asked = quality_pass.Audition(lines, material.voices, quality_pass.Panel({}, ()), nobody, (), 0)
+    opening = functools.partial(process.opener, targets, material)
+    quality = quality_pass.hold(
+        asked, lambda place: opening(outputs=place), (), folder, {}, lambda said: None
+    )
+    return sound.judge(builders.run(quality=quality), speakers.SELECTION)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from engine import Engine
-from engine.gate import sensitivity
 from engine.optimizations import int8
+from tests.studies import sensitivity
 
 
 def test_every_linear_is_measured_and_left_as_it_was(tiny: Callable[..., Engine]) -> None:

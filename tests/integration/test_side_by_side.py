@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from engine.errors import UsageError
-from engine.gate.side_by_side import compare
 from engine.options import Options
+from tests.studies.side_by_side import compare
 
 
 def test_upstreams_infer_and_the_engine_make_the_same_wave() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from engine.gate.batch_gain import BatchGain, measure
 from engine.options import Options
+from tests.studies.batch_gain import BatchGain, measure
 
 pytestmark = [pytest.mark.gpu, pytest.mark.base]
 FAST = Options(

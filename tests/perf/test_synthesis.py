@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.gate.plugin import RunningProcess
-from engine.gate.workload import Sentence
+from engine.gate.data.workloads import Sentence
+from engine.gate.pytest_plugin import RunningProcess
 
 
 def test_synthesis(benchmark: Any, gate_process: RunningProcess, gate_sentence: Sentence) -> None:

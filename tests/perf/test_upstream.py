@@ -1,5 +1,5 @@
 """Upstream's own `infer` beside the engine, interleaved: `-m slow` at small size (part of `nox -s ladder`),
-`-m base` at base size. `python -m engine.gate.side_by_side` prints the ratio alone.
+`-m base` at base size. `python -m tests.studies.side_by_side` prints the ratio alone.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from engine.gate.side_by_side import compare
 from engine.options import Options
+from tests.studies.side_by_side import compare
 
 SMALL = pytest.param("seeded-small", 1, marks=pytest.mark.slow)
 BASE = pytest.param("seeded-base", 25, marks=pytest.mark.base)

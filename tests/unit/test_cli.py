@@ -177,7 +177,7 @@ def test_a_sentence_with_brackets_is_printed_as_it_is(run: Run, tmp_path: Path) 
 
 def test_profile_shows_one_screen_and_writes_the_record(run: Run, tmp_path: Path) -> None:
     """Without trials: where the time goes, and 0 or 1 for the target, by the same rule as the record."""
-    from engine.gate.recommend_record import load
+    from engine.advisor.recommend_record import load
 
     file = tmp_path / "report.json"
     tiny = ["profile", "--checkpoint", "seeded-tiny", "--nfe", 1, "--no-trials", "--json", file]

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import machine
-from engine.machine import Machine, describe, is_jetson
+from engine.gate import machine
+from engine.gate.machine import Machine, describe, is_jetson
 from tests.unit.gate.trees import machines
 from tests.unit.gate.trees.machines import plant
 
@@ -200,7 +200,6 @@ def test_device_memory_is_zero_without_a_gpu() -> None:
 
 def test_importing_the_module_needs_the_standard_library_only() -> None:
     """The task runner asks is_jetson() before anything is installed."""
-    code = (
-        f"import sys; sys.path.insert(0, {str(Path(machine.__file__).parents[1])!r}); import engine.machine"
-    )
+    root = str(Path(machine.__file__).parents[2])
+    code = f"import sys; sys.path.insert(0, {root!r}); import engine.gate.machine"
     subprocess.run([sys.executable, "-S", "-c", code], check=True)

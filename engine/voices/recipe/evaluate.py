@@ -14,8 +14,8 @@ import numpy as np
 
 from engine import durations, upstream
 from engine.errors import EngineError
-from engine.gate import judges
-from engine.gate.judges import words
+from engine.gate.quality import judges
+from engine.gate.quality.judges import words
 from engine.voices.recipe.sentences import VOICES
 
 log = logging.getLogger(__name__)

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from engine.gate.baseline import Baseline, Limit, ProductLimits, RelativeLimits, Selection
-from engine.gate.fitness import AfterBlock, Finding, Preflight
-from engine.gate.record import ABBA, BAAB, Call, Process, Run, Series, Side
-from engine.gate.sequential import Plan
-from engine.gate.workload import SENTENCES, Clip, Workload, pinned
-from engine.machine import Machine
+from engine.gate.baselines.select import Baseline, Limit, ProductLimits, RelativeLimits, Selection
+from engine.gate.data.machine_state import AfterBlock, Finding, Preflight
+from engine.gate.data.samples import ABBA, BAAB, Call, Process, Run, Series, Side
+from engine.gate.data.workloads import SENTENCES, Clip, Workload, pinned
+from engine.gate.machine import Machine
+from engine.gate.stats.looks import Plan
 
 KEY = "test-cpu"
 CLIP = Clip.of("test clip", b"audio", "What the clip says.")

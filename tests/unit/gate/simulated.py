@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from engine.gate import measure, run, verdict
-from engine.gate.baseline import Selection
-from engine.gate.fitness import AfterBlock, Preflight
-from engine.gate.instrument import Material, Reference, Target
-from engine.gate.measure import Measured, Settings
-from engine.gate.record import Arm, Call, Run
-from engine.gate.sequential import Plan
-from engine.gate.workload import Sentence
+from engine.gate import run
+from engine.gate.baselines.select import Selection
+from engine.gate.data.machine_state import AfterBlock, Preflight
+from engine.gate.data.samples import Arm, Call, Run
+from engine.gate.data.workloads import Sentence
+from engine.gate.measure import blocks as measure
+from engine.gate.measure.blocks import Measured, Settings
+from engine.gate.measure.process import Material, Reference, Target
+from engine.gate.stats.looks import Plan
+from engine.gate.verdict import judge
 from tests.unit.gate import builders
 
 TARGET = Target(Path(), "0123456789ab", False, "reference")
@@ -169,5 +171,5 @@ def assembled(
 
 def judged(found: Run, selection: Selection | None = None, **changes: Any) -> Run:
     """The same run with its verdict."""
-    said = verdict.judge(found, selection or builders.selection(), **changes)
+    said = judge.judge(found, selection or builders.selection(), **changes)
     return found.model_copy(update={"verdict": said})

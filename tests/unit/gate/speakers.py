@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 
 from engine.audio import SAMPLE_RATE, Samples
-from engine.gate import audition, speaking, texts
-from engine.gate.audition import Audition
-from engine.gate.instrument import Opener, Reference
-from engine.gate.judges import ALL, Item, Mos, Panel, Scores, Signal, WordErrors, hash_of
-from engine.gate.quality_limits import Limits
-from engine.gate.record import ARMS, Arm, Call, Process, Run, Series
-from engine.gate.spoken import Quality
-from engine.gate.workload import SENTENCES, Sentence
+from engine.gate.data import texts
+from engine.gate.data.outputs import Quality
+from engine.gate.data.quality_limits import Limits
+from engine.gate.data.samples import ARMS, Arm, Call, Process, Run, Series
+from engine.gate.data.workloads import SENTENCES, Sentence
+from engine.gate.measure.process import Opener, Reference
+from engine.gate.quality import quality_pass, script
+from engine.gate.quality.judges import ALL, Item, Mos, Panel, Scores, Signal, WordErrors, hash_of
+from engine.gate.quality.quality_pass import Audition
 from tests.unit.gate import builders
 
 VOICES = {name: Reference(Path(f"{name}.wav"), f"Words of {name}.") for name in ("one", "two", "three")}
@@ -89,7 +90,7 @@ class Speaker:
         return {"evidence": {}, "peak_host_mb": None, "peak_device_mb": None}
 
 
-def opening(arms: Arms) -> audition.OpenOutputs:
+def opening(arms: Arms) -> quality_pass.OpenOutputs:
     """Starts speakers that keep their waves in a folder."""
 
     @contextlib.contextmanager
@@ -121,7 +122,7 @@ def prepared(probes: int = 3, seed: int = 5, names: Sequence[str] = ("short", "m
     """Eight English cases in three voices, and the timed sentences of these names."""
     cases = texts.choose(("en",), texts.QUICK).cases
     timed = [sentence for sentence in SENTENCES if sentence.name in names]
-    lines = speaking.script(cases, timed, list(VOICES), seed, probes)
+    lines = script.script(cases, timed, list(VOICES), seed, probes)
     return Audition(lines, VOICES, Panel({}, ALL), {}, ("zh hello: left out",), seed)
 
 
@@ -154,12 +155,14 @@ def held(
     folder: Path,
     arms: Arms | None = None,
     timed: Mapping[Arm, Wave] | None = None,
-    judge: audition.Judge = heard,
+    judge: quality_pass.Judge = heard,
     ratio: float = 1.0,
     **changes: Any,
 ) -> Run:
     """A run with its quality pass: what arms answer when judged, and when `timed` (the same if not given)."""
     arms = arms or Arms()
     found = processes(folder, timed or {arm: getattr(arms, arm) for arm in ARMS}, ratio)
-    quality: Quality = audition.hold(prepared(), opening(arms), found, folder, {}, lambda said: None, judge)
+    quality: Quality = quality_pass.hold(
+        prepared(), opening(arms), found, folder, {}, lambda said: None, judge
+    )
     return builders.run(found, quality=quality, **changes)

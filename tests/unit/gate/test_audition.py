@@ -14,11 +14,12 @@ import soundfile
 
 from engine.audio import Samples
 from engine.errors import BaselineError, UsageError
-from engine.gate import audition, texts
-from engine.gate.audition import Audition
-from engine.gate.instrument import Material, Reference
-from engine.gate.judges import ALL, MissingJudge, Panel
-from engine.gate.workload import SENTENCES
+from engine.gate.data import texts
+from engine.gate.data.workloads import SENTENCES
+from engine.gate.measure.process import Material, Reference
+from engine.gate.quality import quality_pass
+from engine.gate.quality.judges import ALL, MissingJudge, Panel
+from engine.gate.quality.quality_pass import Audition
 from tests.unit.gate import builders, speakers
 from tests.unit.gate.speakers import Arms, held, wave
 
@@ -38,7 +39,7 @@ def prepared(material: Material, missing: Any = lambda panel: {}, **changes: Any
     """What `prepare` finds."""
     selection = changes.pop("selection", speakers.SELECTION)
     asked = {"quick": True, "seed": 3, "recogniser": "pocketsphinx", **changes}
-    return audition.prepare(material, selection, SENTENCES[:1], missing=missing, **asked)
+    return quality_pass.prepare(material, selection, SENTENCES[:1], missing=missing, **asked)
 
 
 def test_the_cases_are_those_that_the_checkpoint_speaks_in_all_its_voices(material: Material) -> None:
@@ -81,7 +82,7 @@ def test_an_untrained_checkpoint_needs_no_judges(material: Material) -> None:
 
     found = prepared(dataclasses.replace(material, trained=False), missing)
     assert (found.panel.names, found.panel.required) == ((), ())
-    assert set(found.missing.values()) == {audition.UNTRAINED}
+    assert set(found.missing.values()) == {quality_pass.UNTRAINED}
 
 
 def test_a_baseline_without_limits_of_quality_is_refused_before_measuring(material: Material) -> None:
@@ -92,9 +93,9 @@ def test_a_baseline_without_limits_of_quality_is_refused_before_measuring(materi
 
 def test_judges_are_tried_in_a_process_of_their_own() -> None:
     """Who is not there is named by the panel itself; what is wrong arrives as the error it is."""
-    assert set(audition.missing_judges(Panel({}, ()))) == set(ALL)
+    assert set(quality_pass.missing_judges(Panel({}, ()))) == set(ALL)
     with pytest.raises(UsageError, match="recogniser 'nobody'"):
-        audition.missing_judges(Panel({}, ("words",), recogniser="nobody"))
+        quality_pass.missing_judges(Panel({}, ("words",), recogniser="nobody"))
 
 
 def test_a_missing_judge_travels_between_processes() -> None:
@@ -147,7 +148,7 @@ def test_a_stray_of_another_length_has_no_distance(tmp_path: Path) -> None:
 
 def test_what_was_not_kept_is_no_stray(tmp_path: Path) -> None:
     """Nothing can be said of a wave that is not there; the verdict misses it by its hash."""
-    found = audition.hold(
+    found = quality_pass.hold(
         speakers.prepared(),
         speakers.opening(Arms()),
         builders.processes(blocks=1, calls=2),
@@ -162,10 +163,10 @@ def test_what_was_not_kept_is_no_stray(tmp_path: Path) -> None:
 def test_why_nobody_judged_stands_in_every_score(tmp_path: Path) -> None:
     """The reason of `prepare`, not just that nobody was asked."""
     prepared = speakers.prepared()
-    reasons = dict.fromkeys(ALL, audition.UNTRAINED)
+    reasons = dict.fromkeys(ALL, quality_pass.UNTRAINED)
     untrained = dataclasses.replace(prepared, panel=Panel({}, ()), missing=reasons)
     said: list[str] = []
-    found = audition.hold(untrained, speakers.opening(Arms()), (), tmp_path, {}, said.append)
+    found = quality_pass.hold(untrained, speakers.opening(Arms()), (), tmp_path, {}, said.append)
     assert all(one.not_judged == reasons for one in found.candidate.scores.values())
     assert any("speaks" in sentence for sentence in said)
     assert any("judged" in sentence for sentence in said)

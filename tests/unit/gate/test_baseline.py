@@ -12,12 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import BaselineError
-from engine.gate import baseline
-from engine.gate.baseline import BASELINES, Baseline, Recorded, dump, find_recorded, load, parse, select
-from engine.gate.quality_limits import Limits as QualityLimits
-from engine.gate.record import EditedError
-from engine.gate.recording import loosened
-from engine.gate.workload import check_pins
+from engine.gate.baselines import select as baseline
+from engine.gate.baselines.record import loosened
+from engine.gate.baselines.select import (
+    BASELINES,
+    Baseline,
+    Recorded,
+    dump,
+    find_recorded,
+    load,
+    parse,
+    select,
+)
+from engine.gate.data.quality_limits import Limits as QualityLimits
+from engine.gate.data.samples import EditedError
+from engine.gate.data.workloads import check_pins
 from tests.unit.gate import builders
 
 COMMITTED = [BASELINES / "portable.json", BASELINES / "jetson-agx-orin.json"]

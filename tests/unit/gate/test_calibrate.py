@@ -14,12 +14,13 @@ import pytest
 from scipy import stats
 
 from engine.errors import UsageError
-from engine.gate import calibrate, record, scenarios
-from engine.gate.calibration_plot import plot
-from engine.gate.scenarios import Scenario, Target
-from engine.gate.sequential import Plan, draw_orders
-from engine.gate.simulate import MACHINES, SHAPES, Calls, Noise, run_gate, simulate, simulate_tails
-from engine.gate.statistics import decide, finished
+from engine.gate.data import samples
+from engine.gate.stats.looks import Plan, draw_orders
+from engine.gate.stats.ratio_test import decide, finished
+from tests.studies import calibrate, scenarios
+from tests.studies.calibration_plot import plot
+from tests.studies.scenarios import Scenario, Target
+from tests.studies.simulate import MACHINES, SHAPES, Calls, Noise, run_gate, simulate, simulate_tails
 from tests.unit.gate import builders
 
 COMMITTED = Path(__file__).parents[3] / "baselines" / "calibration.json"
@@ -89,7 +90,7 @@ class TestSimulation:
 
     def test_goes_on_over_batches(self, monkeypatch):
         """More runs than fit one batch are all there."""
-        monkeypatch.setattr("engine.gate.simulate.BATCH", 7)
+        monkeypatch.setattr("tests.studies.simulate.BATCH", 7)
         outcome = simulate(Noise(0.05), 0.0, Plan(4), 2, 17, np.random.default_rng(0))
         assert outcome.verdicts.shape == (17, 2)
         assert outcome.blocks.shape == (17,)
@@ -162,7 +163,7 @@ class TestReport:
         few = [Scenario(Noise(0.01), 0.0, 4, 2_000, (scenarios.FALSE_ALARM,)), *scenarios.scenarios()[-2:]]
         monkeypatch.setattr(calibrate, "scenarios", lambda: few)
         monkeypatch.setattr(calibrate, "curve", lambda cv, blocks, seed, quick: CURVE | {"cv": cv})
-        recording = record.write(builders.run(base=builders.side()), tmp_path)
+        recording = samples.write(builders.run(base=builders.side()), tmp_path)
         paths = ("--out", str(tmp_path / "c.json"), "--plot", str(tmp_path / "c.png"))
         assert calibrate.main([*paths, "--recording", str(recording), "--quick"]) == 0
         report = json.loads((tmp_path / "c.json").read_text())
@@ -192,7 +193,7 @@ class TestReport:
         never = Scenario(Noise(0.01), 0.0, 4, 50, (("SAME", Target(at_most=0.0)),))
         monkeypatch.setattr(calibrate, "scenarios", lambda: [never])
         monkeypatch.setattr(calibrate, "curve", lambda cv, blocks, seed, quick: CURVE)
-        monkeypatch.setattr("engine.gate.calibration_plot.plot", lambda report, path: None)
+        monkeypatch.setattr("tests.studies.calibration_plot.plot", lambda report, path: None)
         paths = ("--out", str(tmp_path / "c.json"), "--plot", str(tmp_path / "c.png"))
         assert calibrate.main(paths) == 1
         assert never.name in capsys.readouterr().out.replace("\n", " ")
@@ -200,7 +201,9 @@ class TestReport:
 
     def test_importing_it_prints_nothing_and_draws_nothing(self):
         """matplotlib and rich are loaded only when used."""
-        code = "import sys, engine.gate.calibrate; print('matplotlib' in sys.modules, 'rich' in sys.modules)"
+        code = (
+            "import sys, tests.studies.calibrate; print('matplotlib' in sys.modules, 'rich' in sys.modules)"
+        )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout == "False False\n"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.gate import calibrate_quality
-from engine.gate.quality_corpus import AGAIN, LONG, Cell, Study, Takes, cells
-from engine.gate.quality_plot import plot
-from engine.gate.quality_trials import ANOTHER_SEED, Scenario
+from tests.studies import calibrate_quality
+from tests.studies.quality_corpus import AGAIN, LONG, Cell, Study, Takes, cells
+from tests.studies.quality_plot import plot
+from tests.studies.quality_trials import ANOTHER_SEED, Scenario
 from tests.unit.gate.test_quality_trials import LIMITS, NAN, judged
 
 __all__ = ["judged"]  # a fixture

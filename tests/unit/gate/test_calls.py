@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import UsageError
-from engine.gate.calls import detect_warmup, memory_slope, tail, tail_level, tail_log
+from engine.gate.stats.calls import detect_warmup, memory_slope, tail, tail_level, tail_log
 
 scales = st.floats(1e-3, 1e3)
 seeds = st.integers(0, 2**32 - 1)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.advisor import ceilings
+from engine.advisor.ceilings import PATIENCE_S, REPEATS, Ceilings, best
 from engine.errors import DeviceError, UsageError
-from engine.gate import ceilings
-from engine.gate.ceilings import PATIENCE_S, REPEATS, Ceilings, best
 
 
 class Clock:

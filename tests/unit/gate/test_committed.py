@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from engine.errors import BaselineError
-from engine.gate import committed
-from engine.machine import describe
+from engine.gate.machine import describe
+from tests.studies import committed
 
 
 def test_a_record_says_when_where_and_on_what(tmp_path: Path) -> None:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from engine.gate import cost_plot, cost_record, costs, orin
-from engine.gate.architecture import Architecture, Sequence
-from engine.gate.ceilings import Ceilings
-from engine.gate.cost_record import FITTED_SETS, FITTED_TEXTS, GROWN, OTHER_SETS, SETS, TEXTS, Taken, record
-from engine.gate.costs import TERMS, Model
+from engine.advisor import costs
+from engine.advisor.architecture import Architecture, Sequence
+from engine.advisor.ceilings import Ceilings
+from engine.advisor.costs import TERMS, Model
 from engine.options import Options
+from tests.studies import cost_plot, cost_record, orin
+from tests.studies.cost_record import FITTED_SETS, FITTED_TEXTS, GROWN, OTHER_SETS, SETS, TEXTS, Taken, record
 
 SHAPE = Architecture(128, 4, 2, 2, 256, 6, 100, 256, 320, 5, 1024)
 CEILINGS = Ceilings("here", "cpu", 4, {"fp32": 1e11, "int8": 2e11}, 2e10)

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.advisor import costs, profiling
+from engine.advisor.architecture import Architecture, Sequence
+from engine.advisor.ceilings import Ceilings
+from engine.advisor.costs import PARTS, TERMS, Model, Work, calibrate, fit, work
 from engine.errors import UsageError
-from engine.gate import costs, profiling
-from engine.gate.architecture import Architecture, Sequence
-from engine.gate.ceilings import Ceilings
-from engine.gate.costs import PARTS, TERMS, Model, Work, calibrate, fit, work
 from engine.options import Options
 from engine.synthesis import Engine
 

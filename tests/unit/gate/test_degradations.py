@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.audio import SAMPLE_RATE, Samples
-from engine.gate import degradations
-from engine.gate.degradations import FAULTS, HARMLESS, Change
+from tests.studies import degradations
+from tests.studies.degradations import FAULTS, HARMLESS, Change
 
 TEXT = "Hello dear chat."
 EVERY: dict[str, Change] = {**FAULTS, **HARMLESS}

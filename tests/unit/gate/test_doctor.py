@@ -10,11 +10,12 @@ from typing import Any, get_args
 import pytest
 from rich.console import Console
 
+from engine.advisor import doctor
+from engine.advisor.doctor import Ability, DoctorReport, Toggle
 from engine.errors import DeviceError, EngineError
-from engine.gate import doctor, preflight
-from engine.gate.doctor import Ability, DoctorReport, Toggle
-from engine.gate.fitness import Finding, Preflight
-from engine.machine import Machine, describe
+from engine.gate.data.machine_state import Finding, Preflight
+from engine.gate.machine import Machine, describe
+from engine.gate.preflight import check as preflight
 from engine.options import Compile, Options
 from tests.unit.gate.trees import machines
 from tests.unit.gate.trees.machines import plant

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from engine.errors import BaselineError
-from engine.gate import faults
-from engine.gate.faults import Table, Trial
+from tests.studies import faults
+from tests.studies.faults import Table, Trial
 
 TRIALS = (
     Trial(fault="none", expected=0, exits=0, by="nothing"),

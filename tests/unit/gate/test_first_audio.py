@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from engine.errors import UsageError
-from engine.gate import first_audio
-from engine.gate.first_audio import SHORT, STREAM, WHOLE, FirstAudio
 from engine.options import Options
+from tests.studies import first_audio
+from tests.studies.first_audio import SHORT, STREAM, WHOLE, FirstAudio
 
 
 def test_the_wait_is_compared_round_by_round() -> None:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from engine import grids, sampler
 from engine.batching import Batch
 from engine.errors import UsageError
-from engine.gate import gridrecord, gridsearch
-from engine.gate.gridsearch import CANDIDATES, Problem
 from engine.options import Options
+from tests.studies import gridrecord, gridsearch
+from tests.studies.gridsearch import CANDIDATES, Problem
 
 TIMES = gridsearch.candidate_times().double()
 

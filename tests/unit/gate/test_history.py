@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from engine.errors import UsageError
-from engine.gate import history, record, verdict
-from engine.gate.record import Run
+from engine.gate.data import samples
+from engine.gate.data.samples import Run
+from engine.gate.report import history
+from engine.gate.verdict import judge
 from tests.unit.gate import builders
 
 
@@ -18,14 +20,14 @@ def judged(day: int, **changes: object) -> Run:
     """A judged run of one day."""
     found = builders.run(builders.processes(blocks=1, seed=day), **changes)
     found = found.model_copy(update={"timestamp": found.timestamp + datetime.timedelta(days=day)})
-    return found.model_copy(update={"verdict": verdict.judge(found, builders.selection())})
+    return found.model_copy(update={"verdict": judge.judge(found, builders.selection())})
 
 
 def test_runs_of_one_machine_and_options_are_one_series_in_order_of_time(tmp_path: Path) -> None:
     """Whatever order they were written in; other options are another series."""
     for day in (2, 0, 1):
-        record.write(judged(day), tmp_path)
-    record.write(judged(3, candidate=builders.side(options={"nfe": 7})), tmp_path)
+        samples.write(judged(day), tmp_path)
+    samples.write(judged(3, candidate=builders.side(options={"nfe": 7})), tmp_path)
     first, second = history.lines(history.read(tmp_path))
     assert first.times == sorted(first.times)
     assert len(first.times) == 3
@@ -38,9 +40,9 @@ def test_runs_of_one_machine_and_options_are_one_series_in_order_of_time(tmp_pat
 def test_a_run_that_lies_in_two_folders_counts_once(tmp_path: Path) -> None:
     """The committed runs and the local ones are read together; a folder that is missing adds nothing."""
     kept, here = tmp_path / "kept", tmp_path / "here"
-    record.write(judged(0), kept)
+    samples.write(judged(0), kept)
     for day in (0, 1):
-        record.write(judged(day), here)
+        samples.write(judged(day), here)
     runs = history.read(kept, here, tmp_path / "missing")
     assert [run.timestamp.day - runs[0].timestamp.day for run in runs] == [0, 1]
 

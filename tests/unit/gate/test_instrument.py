@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import UsageError
-from engine.gate import instrument
-from engine.gate.instrument import Material, Target
-from engine.gate.record import Call
-from engine.gate.workload import SENTENCES
+from engine.gate.data.samples import Call
+from engine.gate.data.workloads import SENTENCES
+from engine.gate.measure import process as instrument
+from engine.gate.measure.process import Material, Target
 from tests.unit.gate import builders, fake_engine
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from engine.errors import UsageError
-from engine.gate import interleaved
-from engine.gate.interleaved import Timed
 from engine.options import Options
+from tests.studies import interleaved
+from tests.studies.interleaved import Timed
 
 
 def timed(*rounds: float) -> Timed:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.gate import sources
+from engine.gate.preflight import readers
 from tests.unit.gate.trees import machines
 from tests.unit.gate.trees.machines import plant
 
-FOLDER = Path(sources.__file__).parent / "jetson"
+FOLDER = Path(__file__).parents[3] / "deploy" / "jetson"
 BASH = shutil.which("bash") or ""
 ANALYZE = shutil.which("systemd-analyze") or ""
 
@@ -67,7 +67,7 @@ def test_the_script_locks_mode_and_clocks(tmp_path: Path, mode: int) -> None:
     """From any mode, and preflight's own reader agrees afterwards."""
     done = lock(tmp_path, mode=mode)
     assert (done.returncode, done.stdout) == (0, "lock-clocks: MAXN, 13 clocks locked\n"), done.stderr
-    found = sources.read(tmp_path / "root")
+    found = readers.read(tmp_path / "root")
     clocks = [*found.first("cpu_clocks")[0], *found.first("gpu_clocks")[0]]
     assert all(clock.low == clock.high for clock in clocks)
     assert found.first("power_mode")[0] == "MAXN"

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import OptionsError, UsageError
-from engine.gate.ladder import RUNGS, Rung, Taken, cumulative, ratio_of, rows
-from engine.gate.ladder_report import markdown, plot
-from engine.gate.sound import Sound
+from engine.gate.quality.speech import Sound
 from engine.options import Options
+from tests.studies.ladder import RUNGS, Rung, Taken, cumulative, ratio_of, rows
+from tests.studies.ladder_report import markdown, plot
 
 
 def test_rungs_add_up_and_later_words_win() -> None:

@@ -18,10 +18,12 @@ import soundfile
 import engine
 from engine import cli
 from engine.errors import UsageError
-from engine.gate import listen, listen_pictures, listen_sources, texts
-from engine.gate.judges import Mos, Scores, WordErrors, inspect
-from engine.gate.listen import Pair
-from engine.gate.votes import Sheet
+from engine.gate.data import texts
+from engine.gate.listening import page as listen
+from engine.gate.listening import pictures, takes
+from engine.gate.listening.page import Pair
+from engine.gate.listening.votes import Sheet
+from engine.gate.quality.judges import Mos, Scores, WordErrors, inspect
 from engine.options import Options
 from tests.unit.gate.test_votes import sheet as sheet_of
 
@@ -130,11 +132,11 @@ def test_a_tone_is_where_the_ticks_say(hertz: float) -> None:
     """The brightest row of the spectrogram, read off the axis of its ticks."""
     from PIL import Image
 
-    png = listen_pictures.spectrograms([tone(0.5, hertz)])[0]
-    assert struct.unpack(">II", png[16:24]) == (51, listen_pictures.ROWS)
+    png = pictures.spectrograms([tone(0.5, hertz)])[0]
+    assert struct.unpack(">II", png[16:24]) == (51, pictures.ROWS)
     shades = np.asarray(Image.open(io.BytesIO(png)))  # the palette's indices
-    row = shades[:, 20:30].mean(axis=1).argmax() / (listen_pictures.ROWS - 1)
-    ticks = listen_pictures.frequency_ticks()
+    row = shades[:, 20:30].mean(axis=1).argmax() / (pictures.ROWS - 1)
+    ticks = pictures.frequency_ticks()
     mels = [2595 * np.log10(1 + float(label) / 0.7) for label, _ in ticks]
     line = np.polyfit([place for _, place in ticks], mels, 1)
     read_off = 700 * (10 ** (np.polyval(line, row) / 2595) - 1)
@@ -145,18 +147,18 @@ def test_both_samples_share_their_scales() -> None:
     """A quieter one looks quieter: 20 dB are a quarter of the shades."""
     from PIL import Image
 
-    pngs = listen_pictures.spectrograms([tone(0.5), tone(0.5, level=0.03)])
+    pngs = pictures.spectrograms([tone(0.5), tone(0.5, level=0.03)])
     loud, quiet = (int(np.asarray(Image.open(io.BytesIO(png)))[:, 25].max()) for png in pngs)
-    assert loud == listen_pictures.SHADES - 1
-    assert loud - quiet == pytest.approx(listen_pictures.SHADES * 20 / listen_pictures.RANGE_DB, abs=1)
+    assert loud == pictures.SHADES - 1
+    assert loud - quiet == pytest.approx(pictures.SHADES * 20 / pictures.RANGE_DB, abs=1)
 
 
 @pytest.mark.parametrize(("peak", "edge"), [(0.0, 0.05), (0.29, 0.3), (0.31, 0.5), (0.9, 1.0), (1.2, 2)])
 def test_the_outline_holds_every_sample(peak: float, edge: float) -> None:
     """The edge of the axis is round, and the wave stays inside it; so does one shorter than its columns."""
     wave = np.array([0, peak, -peak, 0.1 * peak], np.float32)
-    assert listen_pictures.level([wave]) == edge
-    path = listen_pictures.outline(wave, edge)
+    assert pictures.level([wave]) == edge
+    path = pictures.outline(wave, edge)
     heights = [float(y) for y in re.findall(r",([\d.-]+)", path)]
     assert min(heights) == pytest.approx(100 - 84 * peak / edge, abs=0.5)
     assert max(heights) == pytest.approx(100 + 84 * peak / edge, abs=0.5)
@@ -164,8 +166,8 @@ def test_the_outline_holds_every_sample(peak: float, edge: float) -> None:
 
 def test_long_audio_keeps_a_small_picture() -> None:
     """Averaged over time, never wider than said."""
-    png = listen_pictures.spectrograms([tone(15)])[0]
-    assert struct.unpack(">I", png[16:20])[0] <= listen_pictures.WIDEST
+    png = pictures.spectrograms([tone(15)])[0]
+    assert struct.unpack(">I", png[16:20])[0] <= pictures.WIDEST
 
 
 @pytest.fixture
@@ -182,7 +184,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_folders_of_wavs_are_paired_by_name(folders: tuple[Path, Path]) -> None:
     """At 24 kHz in mono, labelled by folder, with texts and scores where the index has them."""
-    found = listen_sources.find(*map(str, folders))
+    found = takes.find(*map(str, folders))
     assert (found.a, found.b) == ("fast", "slow")
     one, two = found.pairs
     assert (one.name, one.text, one.voice) == ("one", "One.", "slt")
@@ -228,15 +230,15 @@ def test_folders_that_do_not_belong_together_are_refused(
     """One error that names the file."""
     harm(*folders)
     with pytest.raises(UsageError, match=said):
-        listen_sources.from_folders(*folders)
+        takes.from_folders(*folders)
 
 
 def test_a_folder_is_not_heard_against_toggles(folders: tuple[Path, Path]) -> None:
     """Nor is a checkpoint taken that would say nothing."""
     with pytest.raises(UsageError, match=r"the folder .*fast against 'reference'"):
-        listen_sources.find(str(folders[0]), "reference")
+        takes.find(str(folders[0]), "reference")
     with pytest.raises(UsageError, match="--checkpoint"):
-        listen_sources.find(*map(str, folders), checkpoint="box")
+        takes.find(*map(str, folders), checkpoint="box")
 
 
 def test_a_sheet_is_known_by_what_is_heard() -> None:
@@ -254,7 +256,7 @@ def test_two_toggle_sets_speak_the_same_texts_from_the_same_noise() -> None:
     """Each arm its own options; what was left out or cannot be judged is said."""
     reported: list[tuple[str, int, int]] = []
     options = Options(nfe=1), Options(nfe=2)
-    found = listen_sources.spoken(
+    found = takes.spoken(
         *options, ["hello", "points"], "seeded-tiny", "cpu", lambda *said: reported.append(said), judges=()
     )
     assert [one.name for one in found.pairs] == ["hello", "points"]
@@ -276,14 +278,14 @@ def test_a_preset_is_labelled_by_its_name_too(monkeypatch: pytest.MonkeyPatch) -
     """The listener reads what was typed and what it stands for; all texts where all are asked for."""
     asked: list[Any] = []
 
-    def spoken(a: Options, b: Options, names: Any, *_: Any) -> listen_sources.Found:
+    def spoken(a: Options, b: Options, names: Any, *_: Any) -> takes.Found:
         asked.append(names)
-        return listen_sources.Found((), str(a), str(b))
+        return takes.Found((), str(a), str(b))
 
-    monkeypatch.setattr(listen_sources, "spoken", spoken)
-    found = listen_sources.find("fast_cpu", "reference")
+    monkeypatch.setattr(takes, "spoken", spoken)
+    found = takes.find("fast_cpu", "reference")
     assert (found.a, found.b) == (f"fast_cpu ({Options.fast_cpu()})", "reference")
-    listen_sources.find("nfe=7", "reference", whole=True)
+    takes.find("nfe=7", "reference", whole=True)
     assert asked == [texts.QUICK, None]
 
 
@@ -294,7 +296,7 @@ def test_what_was_measured_is_shown_with_its_unit() -> None:
         words=WordErrors(word_edits=1, words=4, char_edits=2, chars=20), similarities={"slt": 0.75},
         mos=Mos(ovrl=3.25, sig=3.5, bak=4.0, p808=3.0),
     )  # fmt: skip
-    assert listen_sources.measured(full) == {
+    assert takes.measured(full) == {
         "length": "2.50 s",
         "DNSMOS overall (1 to 5)": "3.25",
         "DNSMOS speech (1 to 5)": "3.50",
@@ -304,7 +306,7 @@ def test_what_was_measured_is_shown_with_its_unit() -> None:
         "loudness": "−13.5 dBFS",
     }
     silent = full.model_copy(update={"words": None, "similarities": {}, "mos": None})
-    assert listen_sources.measured(silent).keys() == {"length", "loudness"}
+    assert takes.measured(silent).keys() == {"length", "loudness"}
 
 
 def test_the_command_writes_a_page_or_says_what_is_wrong(

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from engine.errors import UsageError
-from engine.gate import measure
-from engine.gate.fitness import AfterBlock
-from engine.gate.record import ABBA, BAAB, Arm
+from engine.gate.data.machine_state import AfterBlock
+from engine.gate.data.samples import ABBA, BAAB, Arm
+from engine.gate.measure import blocks
 from tests.unit.gate import builders
 from tests.unit.gate.simulated import Fault, Machine, Made, measured, quiet, settings
 
@@ -42,7 +42,7 @@ def test_it_stops_at_the_first_look_that_decides_everything() -> None:
     assert len(found.processes) == 4 * settings().plan.looks[0]
 
 
-def clock(seconds: float) -> tuple[Machine, measure.Opener, list[float]]:
+def clock(seconds: float) -> tuple[Machine, blocks.Opener, list[float]]:
     """A machine whose every process takes so long, the time, and what opens a process."""
     machine, now = Machine(Fault(), 40), [0.0]
 
@@ -59,7 +59,7 @@ def test_the_budget_ends_it_between_blocks_and_says_what_more_would_buy() -> Non
     """No block begins that would end later than the budget."""
     plan = dataclasses.replace(settings(calls=4, names=("short",)), budget_seconds=900.0)
     _, open_worker, now = clock(60.0)
-    found = measure.measure(plan, open_worker, quiet, lambda said: None, lambda: now[0])
+    found = blocks.measure(plan, open_worker, quiet, lambda said: None, lambda: now[0])
     assert len(found.processes) == 3 * 4
     assert now[0] <= 900
     assert "ended after 3 of 10 blocks" in found.notes[0]
@@ -70,16 +70,16 @@ def test_one_block_is_measured_whatever_the_budget() -> None:
     """A verdict needs samples."""
     plan = dataclasses.replace(settings(calls=4, names=("short",)), budget_seconds=1.0)
     _, open_worker, now = clock(60.0)
-    assert len(measure.measure(plan, open_worker, quiet, lambda said: None, lambda: now[0]).processes) == 4
+    assert len(blocks.measure(plan, open_worker, quiet, lambda said: None, lambda: now[0]).processes) == 4
 
 
-@pytest.mark.parametrize(("budget", "calls"), [(10.0, measure.MIN_CALLS), (1e9, measure.MAX_CALLS)])
+@pytest.mark.parametrize(("budget", "calls"), [(10.0, blocks.MIN_CALLS), (1e9, blocks.MAX_CALLS)])
 def test_calls_are_chosen_by_the_budget_within_bounds(budget: float, calls: int) -> None:
     """One process of each arm settles first and counts for nothing."""
     said: list[str] = []
     plan = dataclasses.replace(settings(blocks=1), calls=None, budget_seconds=budget)
     _, open_worker, now = clock(20.0)
-    found = measure.measure(plan, open_worker, quiet, said.append, lambda: now[0])
+    found = blocks.measure(plan, open_worker, quiet, said.append, lambda: now[0])
     assert len(found.processes) == 4
     assert {len(one.warmup) + len(one.calls) for process in found.processes for one in process.series} == {
         calls
@@ -105,7 +105,7 @@ def test_an_arm_that_changes_during_the_run_is_refused() -> None:
             yield made
 
     with pytest.raises(UsageError, match=r"options of the .* changed"):
-        measure.measure(settings(), open_worker, quiet, lambda said: None, lambda: 0.0)
+        blocks.measure(settings(), open_worker, quiet, lambda said: None, lambda: 0.0)
 
 
 def test_the_machine_is_looked_at_after_each_block_and_what_is_wrong_is_said_at_once() -> None:
@@ -124,7 +124,7 @@ def test_the_machine_is_looked_at_after_each_block_and_what_is_wrong_is_said_at_
         return AfterBlock(block=block, findings=(builders.HOT,) if block == 1 else ())
 
     plan = settings(blocks=3, calls=4, names=("short",))
-    found = measure.measure(plan, open_worker, watch, said.append, lambda: 0.0)
+    found = blocks.measure(plan, open_worker, watch, said.append, lambda: 0.0)
     assert [(after.block, after.fit) for after in found.after_blocks] == [(0, True), (1, False), (2, True)]
     (told,) = [line for line in said if "unfit" in line]
     assert told == f"unfit after block 2: {builders.HOT.sentence}"

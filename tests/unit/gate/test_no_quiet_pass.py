@@ -10,24 +10,16 @@ import pytest
 
 from engine import cli
 from engine.errors import UsageError
-from engine.gate import (
-    baseline,
-    calibrate,
-    instrument,
-    measure,
-    plugin,
-    quality_verdict,
-    record,
-    recording,
-    revision,
-    run,
-    trust,
-    verdict,
-)
-from engine.gate.instrument import Material, Target
-from engine.gate.record import Judgement, Observed, Process, Run
-from engine.gate.spoken import Heard
-from engine.gate.workload import SENTENCES
+from engine.gate import pytest_plugin, run
+from engine.gate.baselines import record, select
+from engine.gate.data import samples
+from engine.gate.data.outputs import Heard
+from engine.gate.data.samples import Judgement, Observed, Process, Run
+from engine.gate.data.workloads import SENTENCES
+from engine.gate.measure import blocks, process, revisions
+from engine.gate.measure.process import Material, Target
+from engine.gate.verdict import judge, sound, trust
+from tests.studies import calibrate
 from tests.unit.gate import builders, fake_engine, speakers
 from tests.unit.gate.test_baseline import entry
 from tests.unit.gate.test_revision import git
@@ -37,9 +29,9 @@ from tests.unit.gate.test_verdict import answer
 __all__ = ["repository"]  # a fixture
 
 
-def judged(found: Run, limits: baseline.Baseline | None = None) -> verdict.Verdict:
+def judged(found: Run, limits: select.Baseline | None = None) -> judge.Verdict:
     """The verdict by the portable baseline, or another."""
-    return verdict.judge(found, builders.selection(limits))
+    return judge.judge(found, builders.selection(limits))
 
 
 def changed(processes: tuple[Process, ...], **values: Any) -> tuple[Process, ...]:
@@ -84,7 +76,7 @@ class TestWarmUp:
             one.model_copy(
                 update={
                     "series": tuple(
-                        instrument.series(part.workload, list(part.calls), False) for part in one.series
+                        process.series(part.workload, list(part.calls), False) for part in one.series
                     )
                 }
             )
@@ -183,15 +175,15 @@ class TestLimits:
     def test_git_that_fails_is_an_error_and_no_clean_checkout(self, repository: Path) -> None:
         """Not "there was no baseline", and not "nothing was changed"."""
         with pytest.raises(UsageError, match="no-such-ref"):
-            revision.show(repository, "no-such-ref", "baselines/portable.json")
+            revisions.show(repository, "no-such-ref", "baselines/portable.json")
         (repository / ".git" / "index").write_bytes(b"garbage")
-        assert revision.describe(repository)[1]
+        assert revisions.describe(repository)[1]
 
     def test_a_pinned_sentence_that_changed_is_looser(self) -> None:
         """A longer text once looked like a faster engine."""
         old = builders.portable()
         new = old.model_copy(update={"workloads": {**old.workloads, "short": "0" * 64}})
-        assert "'short' was changed" in recording.loosened(old, new)[0]
+        assert "'short' was changed" in record.loosened(old, new)[0]
 
     def test_a_raised_threshold_is_said_aloud(self) -> None:
         """It is the caller's own word, so it fails nothing."""
@@ -202,12 +194,12 @@ class TestLimits:
     def test_a_baseline_that_was_passed_over_is_named(self, tmp_path: Path) -> None:
         """`--baseline portable.json` on a machine that has a file of its own."""
         for one, name in ((builders.portable(), "portable"), (builders.baseline(), builders.KEY)):
-            (tmp_path / f"{name}.json").write_text(baseline.dump(one))
-        found = baseline.select(builders.KEY, tmp_path, tmp_path / "portable.json")
+            (tmp_path / f"{name}.json").write_text(select.dump(one))
+        found = select.select(builders.KEY, tmp_path, tmp_path / "portable.json")
         assert "was passed over" in found.said
         without = builders.baseline().model_copy(update={"product": None})
-        (tmp_path / f"{builders.KEY}.json").write_text(baseline.dump(without))
-        assert "relative limits only" in baseline.select(builders.KEY, tmp_path).said
+        (tmp_path / f"{builders.KEY}.json").write_text(select.dump(without))
+        assert "relative limits only" in select.select(builders.KEY, tmp_path).said
 
 
 class TestJudges:
@@ -229,10 +221,10 @@ class TestJudges:
         found = heard.model_copy(update={"quality": silent, "candidate": trained, "base": trained})
         strict = speakers.RELATIVE.model_copy(update={"required_judges": ("words", "speaker", "mos")})
         selection = builders.selection(builders.portable().model_copy(update={"relative": strict}))
-        (said,) = question(quality_verdict.judge(found, selection), "judges")
+        (said,) = question(sound.judge(found, selection), "judges")
         assert (said.code, said.outcome) == (3, "UNDECIDED")
         assert said.sentence.endswith("by: words.")
-        assert not question(quality_verdict.judge(heard, selection), "judges")
+        assert not question(sound.judge(heard, selection), "judges")
 
 
 class TestBroken:
@@ -240,10 +232,10 @@ class TestBroken:
 
     def test_a_crash_in_the_plugin_is_no_verdict(self) -> None:
         """pytest's own 3 for a crash would read as undecided, which CI accepts."""
-        with pytest.raises(pytest.exit.Exception) as caught, plugin._exit_on_error():
+        with pytest.raises(pytest.exit.Exception) as caught, pytest_plugin._exit_on_error():
             raise RuntimeError("a broken clip")
         assert (caught.value.returncode, "a broken clip" in str(caught.value)) == (2, True)
-        with pytest.raises(pytest.exit.Exception, match="sentence"), plugin._exit_on_error():
+        with pytest.raises(pytest.exit.Exception, match="sentence"), pytest_plugin._exit_on_error():
             pytest.exit("sentence", returncode=2)
 
     def test_any_error_of_the_command_line_exits_two(
@@ -285,8 +277,8 @@ def spoken(folder: Path, known: dict[Any, Any] | None = None) -> None:
     clip.write_bytes(b"audio")
     target = Target(folder, "r", False, "nfe=7")
     material = Material("made-up", "made-up", clip, "Words.")
-    with instrument.opener({"candidate": target}, material) as start, start("candidate") as handle:
-        measure.same_as_before("candidate", handle, {} if known is None else known)
+    with process.opener({"candidate": target}, material) as start, start("candidate") as handle:
+        blocks.same_as_before("candidate", handle, {} if known is None else known)
         handle.call(SENTENCES[0])
         handle.finish()
 
@@ -298,8 +290,8 @@ class TestFiles:
         """Though the clock went back and only one is kept."""
         now = builders.run()
         later = now.model_copy(update={"timestamp": now.timestamp + datetime.timedelta(hours=1)})
-        record.write(later, tmp_path, keep=1)
-        assert record.write(now, tmp_path, keep=1).exists()
+        samples.write(later, tmp_path, keep=1)
+        assert samples.write(now, tmp_path, keep=1).exists()
         assert len(list(tmp_path.glob("run-*.json"))) == 1
 
     def test_changed_code_against_its_own_commit_is_no_recording_of_noise(self) -> None:
@@ -313,6 +305,6 @@ class TestFiles:
         """A base baseline that cannot be read would cost the whole measurement."""
         called: list[str] = []
         monkeypatch.setattr(run, "looser_limits", lambda *asked: called.append(asked[2]) or ["looser"])
-        monkeypatch.setattr(run.baseline, "select", lambda *_: builders.selection())
+        monkeypatch.setattr(run.select, "select", lambda *_: builders.selection())
         scene = run.look(run.Request(against="HEAD", checkpoint="seeded-tiny"), lambda _: None)
         assert (called, scene.looser) == (["HEAD"], ("looser",))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from engine.errors import UsageError
-from engine.gate.paired import ALPHA, ALPHA_PASS, estimate, needed
+from engine.gate.stats.paired import ALPHA, ALPHA_PASS, estimate, needed
 
 VALUES = st.lists(st.floats(-1, 1), min_size=2, max_size=30)
 

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import UsageError
-from engine.gate import pareto, sound
-from engine.gate.interleaved import Timed
+from engine.gate.quality import speech as sound
 from engine.options import Options
+from tests.studies import pareto
+from tests.studies.interleaved import Timed
 from tests.unit.gate.test_sound import scores
 
 COORDINATE = st.integers(0, 5).map(float)

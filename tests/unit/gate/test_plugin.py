@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from engine.gate import instrument, plugin, run
-from engine.gate.instrument import Material
-from engine.gate.record import Arm, read
+from engine.gate import pytest_plugin, run
+from engine.gate.data.samples import Arm, read
+from engine.gate.measure import process as instrument
+from engine.gate.measure.process import Material
 from tests.unit.gate import builders
 from tests.unit.gate.simulated import TARGET, Fault, Machine, quiet
 
@@ -30,7 +31,7 @@ class Benchmark:
 
 
 @pytest.fixture
-def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> plugin.Session:
+def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest_plugin.Session:
     """A quick session on a made-up machine."""
     clip = tmp_path / "clip.wav"
     clip.write_bytes(b"audio")
@@ -47,10 +48,12 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> plugin.Session:
     monkeypatch.setattr(run, "look", lambda request, report: scene)
     monkeypatch.setattr(run, "targets", lambda *_: contextlib.nullcontext(arms))
     monkeypatch.setattr(instrument, "opener", opener)
-    return plugin.Session(run.Request(quick=True, seed=1, records=tmp_path / "records", quality=False), {})
+    return pytest_plugin.Session(
+        run.Request(quick=True, seed=1, records=tmp_path / "records", quality=False), {}
+    )
 
 
-def measure(session: plugin.Session, places: list[plugin.Place]) -> Benchmark:
+def measure(session: pytest_plugin.Session, places: list[pytest_plugin.Place]) -> Benchmark:
     """Run the benchmarks of some places."""
     benchmark = Benchmark()
     for place in places:
@@ -60,7 +63,7 @@ def measure(session: plugin.Session, places: list[plugin.Place]) -> Benchmark:
     return benchmark
 
 
-def test_a_session_is_judged_like_a_run_of_the_gate(session: plugin.Session) -> None:
+def test_a_session_is_judged_like_a_run_of_the_gate(session: pytest_plugin.Session) -> None:
     """Every process in its place, a record on disk, and a verdict."""
     measure(session, session.places[:3])
     assert session.after_blocks == []
@@ -78,11 +81,11 @@ def test_a_session_is_judged_like_a_run_of_the_gate(session: plugin.Session) -> 
     )
     assert benchmark.extra_info["machine"] == builders.MACHINE.key
     assert benchmark.group == "short"
-    assert "short" in plugin._rendered(session.outcome.run)
+    assert "short" in pytest_plugin._rendered(session.outcome.run)
 
 
 def test_a_session_judges_quality_once_its_blocks_are_measured(
-    session: plugin.Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    session: pytest_plugin.Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """With the same arms, and what was timed at hand; it is prepared before the first process starts."""
     held: list[int] = []
@@ -91,10 +94,10 @@ def test_a_session_judges_quality_once_its_blocks_are_measured(
         assert audition == "prepared"
         held.append(len(processes))
 
-    monkeypatch.setattr(run.audition, "prepare", lambda *_, **__: FakeAudition("prepared"))
-    monkeypatch.setattr(run.audition, "hold", hold)
+    monkeypatch.setattr(run.quality_pass, "prepare", lambda *_, **__: FakeAudition("prepared"))
+    monkeypatch.setattr(run.quality_pass, "hold", hold)
     asked = run.Request(quick=True, seed=1, records=tmp_path / "records")
-    again = plugin.Session(asked, {})
+    again = pytest_plugin.Session(asked, {})
     measure(again, again.places)
     assert held == []
     again.judge()
@@ -107,7 +110,7 @@ class FakeAudition(str):
     missing: Mapping[str, str] = {}
 
 
-def test_a_session_with_a_missing_benchmark_gives_no_verdict(session: plugin.Session) -> None:
+def test_a_session_with_a_missing_benchmark_gives_no_verdict(session: pytest_plugin.Session) -> None:
     """`-k` or a failure leaves something out."""
     assert not session.complete
     measure(session, session.places[:-1])
@@ -116,11 +119,11 @@ def test_a_session_with_a_missing_benchmark_gives_no_verdict(session: plugin.Ses
 
 
 def test_what_is_not_needed_any_more_is_skipped(
-    session: plugin.Session, monkeypatch: pytest.MonkeyPatch
+    session: pytest_plugin.Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a block that decides or ends the budget; what ran is a complete run, and its notes say why."""
     monkeypatch.setattr(
-        plugin.measure, "why_stop", lambda settings, processes, *_: "enough" if processes else None
+        pytest_plugin.blocks, "why_stop", lambda settings, processes, *_: "enough" if processes else None
     )
     assert not session.why_stop(session.places[0])
     measure(session, session.places[:4])
@@ -132,14 +135,14 @@ def test_what_is_not_needed_any_more_is_skipped(
     assert "enough" in session.outcome.run.verdict.notes
 
 
-def test_a_process_whose_workload_was_left_out_is_not_kept(session: plugin.Session) -> None:
+def test_a_process_whose_workload_was_left_out_is_not_kept(session: pytest_plugin.Session) -> None:
     """A record holds every workload of a process."""
     with session.open(session.places[0]):
         pass
     assert session.processes == []
 
 
-def test_benchmarks_have_the_same_names_whatever_the_order(session: plugin.Session) -> None:
+def test_benchmarks_have_the_same_names_whatever_the_order(session: pytest_plugin.Session) -> None:
     """pytest-benchmark compares by name; the order of the arms is drawn anew for every run."""
-    names = {plugin._label(place) for place in session.places}
+    names = {pytest_plugin._label(place) for place in session.places}
     assert names == {f"{arm}-{number}" for arm in ("base", "candidate") for number in range(1, 7)}

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from engine.gate import preflight
-from engine.gate.fitness import Preflight
-from engine.gate.snapshot import Readings, Snapshot
-from engine.machine import describe
+from engine.gate.data.machine_state import Preflight
+from engine.gate.data.snapshot import Readings, Snapshot
+from engine.gate.machine import describe
+from engine.gate.preflight import check as preflight
 from tests.unit.gate.trees import machines
 from tests.unit.gate.trees.looking import PACKAGES, look, look_after_block, named, seen
 from tests.unit.gate.trees.machines import plant

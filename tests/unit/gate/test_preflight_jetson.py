@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.gate import sysfs
-from engine.gate.snapshot import Clock
+from engine.gate.data.snapshot import Clock
+from engine.gate.preflight import sysfs
 from tests.unit.gate.trees import machines
 from tests.unit.gate.trees.looking import look, look_after_block, named, seen
 from tests.unit.gate.trees.machines import GPU, THERMAL, plant

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from engine.gate.candidates import Refused
-from engine.gate.fitness import Finding, Preflight
-from engine.gate.profile_screen import ranking, render
-from engine.gate.recommend import recommend
-from engine.gate.recommend_record import Findings, Report, Trial
+from engine.advisor.candidates import Refused
+from engine.advisor.profile_screen import ranking, render
+from engine.advisor.recommend import recommend
+from engine.advisor.recommend_record import Findings, Report, Trial
+from engine.gate.data.machine_state import Finding, Preflight
 from tests.unit.gate.test_recommend import BAD, WELL, checked, found, profiled, trial
 
 
@@ -125,8 +125,8 @@ def test_the_ranking_can_be_shown_whole() -> None:
 
 def test_the_machine_says_what_it_lacks() -> None:
     """Its state first, then packages, what failed, and what cannot run or cannot pay here."""
-    from engine.gate.doctor import DoctorReport, Packages, Toggle
-    from engine.gate.study import lacks
+    from engine.advisor.doctor import DoctorReport, Packages, Toggle
+    from engine.advisor.study import lacks
 
     hot = Finding(check="clocks", status="unfit", observed="not locked", expected="locked", cure="Lock them")
     examined = DoctorReport(

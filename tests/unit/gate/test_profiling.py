@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.advisor import profiling
+from engine.advisor.profiling import Profile
 from engine.audio import Audio, Timings
 from engine.errors import UsageError
-from engine.gate import profiling
-from engine.gate.profiling import Profile
 from engine.options import Options
 from engine.synthesis import Engine
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import UsageError
-from engine.gate.judges.scores import Distances, Mos, Scores, Signal, WordErrors
-from engine.gate.quality import QUESTIONS, Limits, Pair, compare
-from engine.gate.record import Judgement
+from engine.gate.data.samples import Judgement
+from engine.gate.data.scores import Distances, Mos, Scores, Signal, WordErrors
+from engine.gate.quality.differences import QUESTIONS, Limits, Pair, compare
 
 LIMITS = Limits()
 CLEAN = Signal(

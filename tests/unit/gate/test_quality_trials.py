@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from engine.gate import quality_trials
-from engine.gate.judges.scores import Mos, Scores, Signal, WordErrors
-from engine.gate.quality_corpus import AGAIN, FIRST, Cell, Take, Takes
-from engine.gate.quality_limits import Limits
-from engine.gate.quality_trials import ANOTHER_SEED, FAULTY, WRONG_VOICE, Scenario, rate
+from engine.gate.data.quality_limits import Limits
+from engine.gate.data.scores import Mos, Scores, Signal, WordErrors
+from tests.studies import quality_trials
+from tests.studies.quality_corpus import AGAIN, FIRST, Cell, Take, Takes
+from tests.studies.quality_trials import ANOTHER_SEED, FAULTY, WRONG_VOICE, Scenario, rate
 
 VOICES = ("ann", "bob")
 TEXTS = tuple(f"Text number {number}." for number in range(6))
@@ -197,7 +197,7 @@ def test_every_fault_is_tried_in_both_sets_against_both_noises() -> None:
 def test_recordings_come_with_their_words_or_are_refused(tmp_path: Path) -> None:
     """A WAV without its text cannot be judged."""
     from engine.errors import UsageError
-    from engine.gate.quality_corpus import recordings
+    from tests.studies.quality_corpus import recordings
 
     assert len(recordings()) == 5
     with pytest.raises(UsageError, match="WAV files"):

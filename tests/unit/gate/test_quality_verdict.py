@@ -11,9 +11,12 @@ import pytest
 
 from engine.audio import Samples
 from engine.errors import BaselineError
-from engine.gate import judges, quality_verdict, record, verdict, votes
-from engine.gate.record import Judgement, Run
-from engine.gate.spoken import Quality
+from engine.gate.data import samples as record
+from engine.gate.data.outputs import Quality
+from engine.gate.data.samples import Judgement, Run
+from engine.gate.listening import votes
+from engine.gate.quality import judges
+from engine.gate.verdict import judge, sound
 from tests.unit.gate import builders, speakers, test_votes
 from tests.unit.gate.speakers import Arms, Wave, held, truncated, wave
 
@@ -22,7 +25,7 @@ LOSSLESS = builders.side(revision="ba" * 6, options={"reference_cache": True})
 
 def asked(run: Run, question: str) -> Judgement:
     """The answer to one question about quality."""
-    return next(one for one in quality_verdict.judge(run, speakers.SELECTION) if one.question == question)
+    return next(one for one in sound.judge(run, speakers.SELECTION) if one.question == question)
 
 
 def rounded(size: float) -> Wave:
@@ -50,7 +53,7 @@ def deaf(text: str, voice: str, seed: int) -> Samples:
 def test_arms_that_say_the_same_pass_every_question(tmp_path: Path) -> None:
     """The sound ones: the gate does not cry wolf."""
     run = held(tmp_path)
-    found = verdict.judge(run, speakers.SELECTION)
+    found = judge.judge(run, speakers.SELECTION)
     assert {one.code for one in found.quality} == {0}
     assert found.code == 0
     assert asked(run, "timed = judged").outcome == "MATCHED"
@@ -61,7 +64,7 @@ def test_arms_that_say_the_same_pass_every_question(tmp_path: Path) -> None:
 def test_a_candidate_that_is_faster_but_wrong_fails(answer: Wave, tmp_path: Path) -> None:
     """Half the time, and exit 1."""
     run = held(tmp_path, Arms(candidate=answer), ratio=0.5)
-    found = verdict.judge(run, speakers.SELECTION)
+    found = judge.judge(run, speakers.SELECTION)
     assert found.rows[0].judgements[0].outcome == "FASTER"
     assert found.code == 1
 
@@ -150,7 +153,7 @@ def test_toggles_that_claim_to_keep_the_result_are_held_to_it(size: float, code:
         return kept.setdefault((text, voice, seed), noisy(text, voice, seed))
 
     run = held(tmp_path, Arms(candidate=same_each_time), candidate=LOSSLESS)
-    assert quality_verdict.is_lossless(run)
+    assert sound.is_lossless(run)
     assert asked(run, "distance").code == code
     for other in (
         LOSSLESS.model_copy(update={"options": {"nfe": 7}}),
@@ -158,7 +161,7 @@ def test_toggles_that_claim_to_keep_the_result_are_held_to_it(size: float, code:
         LOSSLESS.model_copy(update={"dirty": True}),
     ):
         lossy = run.model_copy(update={"candidate": other})
-        assert not quality_verdict.is_lossless(lossy)
+        assert not sound.is_lossless(lossy)
         assert asked(lossy, "distance").code == 0
 
 
@@ -171,7 +174,7 @@ def test_a_lossless_candidate_has_the_length_of_the_base(tmp_path: Path) -> None
     run = held(tmp_path, Arms(candidate=shorter), candidate=LOSSLESS)
     assert asked(run, "length").code == 1
     for other in (held(tmp_path), held(tmp_path, Arms(candidate=shorter))):
-        asked_of = [one.question for one in quality_verdict.judge(other, speakers.SELECTION)]
+        asked_of = [one.question for one in sound.judge(other, speakers.SELECTION)]
         assert "length" not in asked_of
 
 
@@ -210,7 +213,7 @@ def ballots(run: Run, drop: int) -> votes.Votes:
 def test_people_are_judges_too(drop: int, code: int, tmp_path: Path) -> None:
     """By the baseline's own limit of MOS."""
     run = held(tmp_path)
-    found = verdict.judge(run, speakers.SELECTION, votes=ballots(run, drop))
+    found = judge.judge(run, speakers.SELECTION, votes=ballots(run, drop))
     assert (found.quality[-1].question, found.quality[-1].code, found.code) == ("people", code, code)
     assert found.quality[-1].limit == 0.2
 
@@ -219,26 +222,26 @@ def test_votes_on_other_outputs_are_refused(tmp_path: Path) -> None:
     """Votes on an earlier candidate say nothing of this one."""
     run = held(tmp_path)
     with pytest.raises(votes.VotesError):
-        verdict.judge(held(tmp_path, Arms(candidate=truncated)), speakers.SELECTION, votes=ballots(run, 0))
+        judge.judge(held(tmp_path, Arms(candidate=truncated)), speakers.SELECTION, votes=ballots(run, 0))
 
 
 def test_without_a_quality_pass_it_is_said_that_quality_was_not_judged() -> None:
     """The speed decides alone, aloud."""
-    found = verdict.judge(builders.run(), builders.selection())
-    assert found.quality == (quality_verdict.NOT_JUDGED,)
+    found = judge.judge(builders.run(), builders.selection())
+    assert found.quality == (sound.NOT_JUDGED,)
     assert found.code == 0
 
 
 def test_a_baseline_without_limits_of_quality_judges_none(tmp_path: Path) -> None:
     """It is no pass."""
     with pytest.raises(BaselineError, match=r"relative\.quality"):
-        verdict.judge(held(tmp_path), builders.selection())
+        judge.judge(held(tmp_path), builders.selection())
 
 
 def test_an_unfit_machine_does_not_excuse_what_was_said(tmp_path: Path) -> None:
     """Heat changes times, not words."""
     run = held(tmp_path, Arms(candidate=truncated), preflight=builders.UNFIT)
-    assert verdict.judge(run, speakers.SELECTION).code == 1
+    assert judge.judge(run, speakers.SELECTION).code == 1
 
 
 def test_the_record_can_be_judged_again(tmp_path: Path) -> None:
@@ -247,13 +250,13 @@ def test_the_record_can_be_judged_again(tmp_path: Path) -> None:
     path = record.write(run, tmp_path / "records")
     again = record.read(path)
     assert again == run
-    assert quality_verdict.judge(again, speakers.SELECTION) == quality_verdict.judge(run, speakers.SELECTION)
+    assert sound.judge(again, speakers.SELECTION) == sound.judge(run, speakers.SELECTION)
 
 
 def test_a_record_from_before_quality_is_still_read(tmp_path: Path) -> None:
     """It says nothing of quality, and its verdict says so."""
     found = builders.run()
-    content = found.model_copy(update={"verdict": verdict.judge(found, builders.selection())}).model_dump(
+    content = found.model_copy(update={"verdict": judge.judge(found, builders.selection())}).model_dump(
         mode="json"
     )
     del content["quality"]

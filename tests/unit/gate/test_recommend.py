@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.advisor import recommend_record
+from engine.advisor.candidates import STAGES, Candidate, amdahl
+from engine.advisor.gains import Gain, Noise, better_half, measured_gain, predict, stage_factors
+from engine.advisor.profiling import Operator, Profile
+from engine.advisor.recommend import best_set, bounds, rank, recommend, summary, what_next
+from engine.advisor.recommend_record import Findings, Report, Sitting, Sound, Trial, load
 from engine.errors import UsageError
-from engine.gate import recommend_record
-from engine.gate.candidates import STAGES, Candidate, amdahl
-from engine.gate.gains import Gain, Noise, better_half, measured_gain, predict, stage_factors
-from engine.gate.profiling import Operator, Profile
-from engine.gate.recommend import best_set, bounds, rank, recommend, summary, what_next
-from engine.gate.recommend_record import Findings, Report, Sitting, Sound, Trial, load
 from engine.options import Options
 
 COSTS = {"reference": 0.1, "text": 0.05, "sampling": 0.7, "vocoder": 0.1, "other": 0.05}

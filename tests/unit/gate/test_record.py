@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from engine.errors import BaselineError, OutputError, UsageError
-from engine.gate import record, storage
-from engine.gate.record import (
+from engine.gate.data import files, samples
+from engine.gate.data.samples import (
     ABBA,
     BAAB,
     Call,
@@ -123,7 +123,7 @@ def _leaves(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[An
 @given(runs())
 def test_any_run_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, run: Run) -> None:
     """Floats, texts, options and machine come back equal, with their types."""
-    read = record.read(record.write(run, tmp_path_factory.mktemp("records")))
+    read = samples.read(samples.write(run, tmp_path_factory.mktemp("records")))
     assert read == run
     assert [type(value) for value in read.candidate.options.values()] == [
         type(value) for value in run.candidate.options.values()
@@ -134,7 +134,7 @@ def test_any_run_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFact
 @given(st.data())
 def test_any_edited_value_is_detected(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Whatever single value is changed by hand after the measurement, reading fails."""
-    path = record.write(
+    path = samples.write(
         builders.run(builders.processes(blocks=1, calls=2)), tmp_path_factory.mktemp("records")
     )
     envelope = json.loads(path.read_text(encoding="utf-8"))
@@ -145,13 +145,13 @@ def test_any_edited_value_is_detected(tmp_path_factory: pytest.TempPathFactory, 
     place[way[-1]] = value * 1.1 + 0.1 if isinstance(value, float) else "edited"
     path.write_text(json.dumps(envelope), encoding="utf-8")
     with pytest.raises(EditedError, match="does not match its checksum"):
-        record.read(path)
+        samples.read(path)
 
 
 def test_what_was_seen_after_a_block_is_recorded_with_it(tmp_path: Path) -> None:
     """Each finding with the block after which it was seen."""
     run = builders.run(after_blocks=builders.HALF_WAY)
-    read = record.read(record.write(run, tmp_path))
+    read = samples.read(samples.write(run, tmp_path))
     assert read == run
     assert [after.block for after in read.after_blocks if after.having("unfit")] == [5, 6, 7, 8, 9]
     assert (read.preflight.fit, read.fit, builders.run().fit) == (True, False, True)
@@ -159,9 +159,9 @@ def test_what_was_seen_after_a_block_is_recorded_with_it(tmp_path: Path) -> None
 
 def test_a_reformatted_record_is_still_valid(tmp_path: Path) -> None:
     """White space carries no samples: pretty-printing a record does not invalidate it."""
-    path = record.write(builders.run(), tmp_path)
+    path = samples.write(builders.run(), tmp_path)
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")), indent=4), encoding="utf-8")
-    assert record.read(path) == builders.run()
+    assert samples.read(path) == builders.run()
 
 
 @pytest.mark.parametrize(
@@ -172,30 +172,30 @@ def test_what_is_no_record_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "run-x.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(BaselineError, match=r"run-x\.json"):
-        record.read(path)
+        samples.read(path)
 
 
 def test_a_missing_record_is_a_named_error(tmp_path: Path) -> None:
     """The error names the path."""
     with pytest.raises(BaselineError, match=r"none\.json: No such file"):
-        record.read(tmp_path / "none.json")
+        samples.read(tmp_path / "none.json")
 
 
 def test_another_schema_version_is_refused(tmp_path: Path) -> None:
     """A record of a future schema is not guessed at, even with a valid checksum."""
-    path = record.write(builders.run(), tmp_path)
+    path = samples.write(builders.run(), tmp_path)
     content = json.loads(path.read_text(encoding="utf-8"))["run"]
     content["schema_version"] = 2
-    path.write_text(json.dumps({"sha256": record.sha256_of(content), "run": content}), encoding="utf-8")
+    path.write_text(json.dumps({"sha256": samples.sha256_of(content), "run": content}), encoding="utf-8")
     with pytest.raises(BaselineError, match="schema_version"):
-        record.read(path)
+        samples.read(path)
 
 
 def test_the_name_carries_the_time(tmp_path: Path) -> None:
     """Records sort by name as they do by time."""
     run = builders.run()
     later = run.model_copy(update={"timestamp": run.timestamp + datetime.timedelta(seconds=1)})
-    paths = [record.write(later, tmp_path), record.write(run, tmp_path)]
+    paths = [samples.write(later, tmp_path), samples.write(run, tmp_path)]
     assert sorted(paths) == paths[::-1]
     assert paths[1].name.startswith("run-20260501T123015.123456Z-")
 
@@ -205,7 +205,7 @@ def test_only_the_newest_records_are_kept(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     run = builders.run(builders.processes(blocks=1, calls=2))
     written = [
-        record.write(
+        samples.write(
             run.model_copy(update={"timestamp": run.timestamp + datetime.timedelta(days=day)}), tmp_path, 2
         )
         for day in range(4)
@@ -213,16 +213,16 @@ def test_only_the_newest_records_are_kept(tmp_path: Path) -> None:
     assert sorted(tmp_path.glob("run-*.json")) == written[2:]
     assert (tmp_path / "notes.txt").exists()
     with pytest.raises(UsageError, match="keep=0"):
-        record.write(run, tmp_path, 0)
+        samples.write(run, tmp_path, 0)
 
 
 def test_two_writers_at_the_same_moment_lose_nothing(tmp_path: Path) -> None:
     """Equal time stamps give different names, so nothing is overwritten."""
     run = builders.run(builders.processes(blocks=1, calls=2))
     with ThreadPoolExecutor(8) as pool:
-        paths = list(pool.map(lambda _: record.write(run, tmp_path), range(24)))
+        paths = list(pool.map(lambda _: samples.write(run, tmp_path), range(24)))
     assert len(set(paths)) == 24
-    assert all(record.read(path) == run for path in paths)
+    assert all(samples.read(path) == run for path in paths)
 
 
 def test_a_crash_before_the_replace_leaves_the_old_file(
@@ -230,7 +230,7 @@ def test_a_crash_before_the_replace_leaves_the_old_file(
 ) -> None:
     """When the rename fails, the old content stands and no temporary file is left behind."""
     path = tmp_path / "file.json"
-    storage.write_atomically(path, "old")
+    files.write_atomically(path, "old")
 
     def crash(self: Path, target: Path) -> Path:
         assert self.read_text(encoding="utf-8") == "new", "the new content must be complete before the rename"
@@ -239,7 +239,7 @@ def test_a_crash_before_the_replace_leaves_the_old_file(
 
     monkeypatch.setattr(Path, "replace", crash)
     with pytest.raises(OutputError, match="No space left"):
-        storage.write_atomically(path, "new")
+        files.write_atomically(path, "new")
     assert path.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -248,7 +248,7 @@ def test_an_unwritable_folder_is_a_named_error(tmp_path: Path) -> None:
     """A file where the folder should be gives one error that names the path."""
     (tmp_path / "records").write_text("a file", encoding="utf-8")
     with pytest.raises(OutputError, match="records"):
-        record.write(builders.run(), tmp_path / "records")
+        samples.write(builders.run(), tmp_path / "records")
 
 
 @pytest.mark.parametrize("field", ["seconds", "audio_seconds", "host_mb"])

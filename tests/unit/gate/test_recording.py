@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from engine.errors import BaselineError, OutputError, UsageError
-from engine.gate.baseline import dump, load
-from engine.gate.record import Observed, Run
-from engine.gate.recording import loosened, record_entry
-from engine.gate.verdict import judge
+from engine.gate.baselines.record import loosened, record_entry
+from engine.gate.baselines.select import dump, load
+from engine.gate.data.samples import Observed, Run
+from engine.gate.verdict.judge import judge
 from tests.unit.gate import builders, speakers
 
 

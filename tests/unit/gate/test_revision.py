@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import UsageError
-from engine.gate import revision
+from engine.gate.measure import revisions
 
 GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
 
@@ -32,26 +32,26 @@ def repository(tmp_path: Path) -> Path:
 
 def test_a_clean_checkout_has_its_commit_and_any_change_makes_it_dirty(repository: Path) -> None:
     """New files count: they may be imported."""
-    commit, dirty = revision.describe(repository)
+    commit, dirty = revisions.describe(repository)
     assert (len(commit), dirty) == (40, False)
     (repository / "new.py").write_text("")
-    assert revision.describe(repository) == (commit, True)
+    assert revisions.describe(repository) == (commit, True)
 
 
 def test_without_git_a_folder_is_unversioned_and_dirty(tmp_path: Path) -> None:
     """Nothing is ever recorded from it."""
-    assert revision.describe(tmp_path) == (revision.UNVERSIONED, True)
+    assert revisions.describe(tmp_path) == (revisions.UNVERSIONED, True)
 
 
 def test_another_revisions_files_can_be_read(repository: Path) -> None:
     """And a file that it has not is None."""
-    assert revision.show(repository, "HEAD~1", "file.txt") == "old"
-    assert revision.show(repository, "HEAD", "gone.txt") is None
+    assert revisions.show(repository, "HEAD~1", "file.txt") == "old"
+    assert revisions.show(repository, "HEAD", "gone.txt") is None
 
 
 def test_the_base_is_checked_out_and_removed(repository: Path) -> None:
     """Git has no second worktree afterwards."""
-    with revision.worktree(repository, "HEAD~1") as path:
+    with revisions.worktree(repository, "HEAD~1") as path:
         assert (path / "file.txt").read_text() == "old"
     assert not path.exists()
     assert len(git(repository, "worktree", "list").splitlines()) == 1
@@ -60,5 +60,5 @@ def test_the_base_is_checked_out_and_removed(repository: Path) -> None:
 @pytest.mark.parametrize("ref", ["no-such-ref", "--all", "HEAD~9"])
 def test_an_unknown_revision_is_a_usage_error(repository: Path, ref: str) -> None:
     """It names the revision, and nothing is left behind."""
-    with pytest.raises(UsageError, match=ref), revision.worktree(repository, ref):
+    with pytest.raises(UsageError, match=ref), revisions.worktree(repository, ref):
         pytest.fail("it must not come this far")

@@ -11,11 +11,14 @@ import pytest
 
 from engine import cli
 from engine.errors import BaselineError, EngineError, UsageError
-from engine.gate import faults, record, recording, revision, run
-from engine.gate.baseline import Selection
-from engine.gate.fitness import AfterBlock
-from engine.gate.instrument import Material
-from engine.gate.sequential import Plan
+from engine.gate import run
+from engine.gate.baselines import record
+from engine.gate.baselines.select import Selection
+from engine.gate.data import samples
+from engine.gate.data.machine_state import AfterBlock
+from engine.gate.measure import revisions
+from engine.gate.measure.process import Material
+from engine.gate.stats.looks import Plan
 from tests.unit.gate import builders, speakers
 from tests.unit.gate.simulated import Fault, Machine, assembled, measured, quiet, settings
 from tests.unit.gate.test_revision import git
@@ -74,7 +77,7 @@ def test_against_a_revision_both_arms_have_the_same_toggles(
     """The base is a checkout of the revision."""
     git(tmp_path, "init", "-q")
     git(tmp_path, "commit", "-q", "--allow-empty", "-m", "first")
-    monkeypatch.setattr(revision, "checkout", lambda: tmp_path)
+    monkeypatch.setattr(revisions, "checkout", lambda: tmp_path)
     with run.targets(run.Request(against="HEAD", options="nfe=7"), MATERIAL) as arms:
         assert arms["base"].root != arms["candidate"].root == tmp_path
         assert arms["base"].options == arms["candidate"].options == "nfe=7"
@@ -86,12 +89,12 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout with a committed baseline for the test machine and a portable one."""
     folder = tmp_path / "baselines"
     folder.mkdir()
-    (folder / f"{builders.KEY}.json").write_text(recording.dump(builders.baseline()))
-    (folder / "portable.json").write_text(recording.dump(builders.portable()))
+    (folder / f"{builders.KEY}.json").write_text(record.dump(builders.baseline()))
+    (folder / "portable.json").write_text(record.dump(builders.portable()))
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-q", "-m", "first")
-    monkeypatch.setattr(revision, "checkout", lambda: tmp_path)
+    monkeypatch.setattr(revisions, "checkout", lambda: tmp_path)
     return tmp_path
 
 
@@ -148,10 +151,9 @@ def test_the_record_holds_the_verdict_and_what_people_should_know(tmp_path: Path
     )
     request = run.Request(records=tmp_path / "records")
     outcome = run.finish(request, found, scene, ("a note of the measurement",))
-    assert record.read(outcome.path) == outcome.run
+    assert samples.read(outcome.path) == outcome.run
     assert outcome.run.verdict is not None
     assert "a note of the measurement" in outcome.run.verdict.notes
-    assert faults.note() in outcome.run.verdict.notes
     assert outcome.run.verdict.code == 0
 
 
@@ -193,9 +195,9 @@ def test_the_gate_looks_at_the_machine_after_each_block(
     arms = {"base": TARGET, "candidate": TARGET}
     monkeypatch.setattr(run, "targets", lambda *_: contextlib.nullcontext(arms))
     monkeypatch.setattr(
-        run.instrument, "opener", lambda *_, **__: contextlib.nullcontext(Machine(Fault(), 12).open)
+        run.process, "opener", lambda *_, **__: contextlib.nullcontext(Machine(Fault(), 12).open)
     )
-    monkeypatch.setattr(run.preflight, "after_block", after_block)
+    monkeypatch.setattr(run.check, "after_block", after_block)
     said: list[str] = []
     request = run.Request(quick=True, seed=1, force=force, quality=False, records=tmp_path / "records")
     found = run.gate(request, said.append).run
@@ -227,18 +229,16 @@ def test_the_gate_judges_what_was_timed(
     monkeypatch.setattr(
         run, "targets", lambda *_: contextlib.nullcontext({"base": TARGET, "candidate": TARGET})
     )
-    monkeypatch.setattr(run.preflight, "after_block", lambda block, machine: quiet(block))
-    monkeypatch.setattr(
-        run.instrument, "opener", lambda *_, outputs, **__: speakers.opening(answers)(outputs)
-    )
-    monkeypatch.setattr(run.audition, "prepare", prepare)
-    monkeypatch.setattr(run.audition.judges, "judge_all", speakers.heard)
+    monkeypatch.setattr(run.check, "after_block", lambda block, machine: quiet(block))
+    monkeypatch.setattr(run.process, "opener", lambda *_, outputs, **__: speakers.opening(answers)(outputs))
+    monkeypatch.setattr(run.quality_pass, "prepare", prepare)
+    monkeypatch.setattr(run.quality_pass.judges, "judge_all", speakers.heard)
     request = run.Request(quick=True, seed=1, records=tmp_path / "records")
     outcome = run.gate(request, lambda said: None)
     assert outcome.run.verdict is not None
     assert outcome.run.verdict.code == (1 if truncated else 0)
     assert outcome.run.quality is not None
-    assert record.read(outcome.path) == outcome.run
+    assert samples.read(outcome.path) == outcome.run
     assert asked == [{"quick": True, "seed": 1, "recogniser": "pocketsphinx"}]
     said = {one.question: one.outcome for one in outcome.run.verdict.quality}
     assert said["timed = judged"] == "MATCHED"
@@ -257,9 +257,9 @@ def test_the_command_exits_with_the_verdict_and_writes_what_was_asked(
 ) -> None:
     """Table, Markdown and JUnit; the exit code is the verdict's."""
     judged = builders.run()
-    from engine.gate import verdict
+    from engine.gate.verdict import judge
 
-    said = verdict.judge(judged, builders.selection()).model_copy(update={"code": code})
+    said = judge.judge(judged, builders.selection()).model_copy(update={"code": code})
     judged = judged.model_copy(update={"verdict": said})
     asked: list[run.Request] = []
 
@@ -298,4 +298,4 @@ def test_a_missing_baseline_is_an_error_before_anything_is_measured(tmp_path: Pa
     with pytest.raises(BaselineError, match=r"gone\.json"):
         run.gate(run.Request(baseline=tmp_path / "gone.json"), lambda said: None)
     with pytest.raises(UsageError):
-        record.write(builders.run(), tmp_path, keep=0)
+        samples.write(builders.run(), tmp_path, keep=0)

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from engine.errors import EngineError
-from engine.gate import calls
-from engine.gate.baseline import Baseline, dump, find_recorded, parse, select
-from engine.gate.record import Judgement, Run
+from engine.gate.baselines.select import Baseline, dump, find_recorded, parse, select
+from engine.gate.data.samples import Judgement, Run
+from engine.gate.stats import calls
 from tests.unit.gate import builders
 from tests.unit.gate.test_baseline import edited, entry, put
 from tests.unit.gate.test_verdict import answer, verdict, with_limit

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from engine.errors import UsageError
-from engine.gate.sequential import Plan, blocks_needed, can_fire, draw_orders, half_widths
+from engine.gate.stats.looks import Plan, blocks_needed, can_fire, draw_orders, half_widths
 
 
 @pytest.mark.parametrize(

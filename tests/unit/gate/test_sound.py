@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from engine import Options
-from engine.gate import sound, texts
-from engine.gate.judges import Mos, Scores, WordErrors, inspect
+from engine.gate.data import texts
+from engine.gate.quality import speech as sound
+from engine.gate.quality.judges import Mos, Scores, WordErrors, inspect
 
 SILENCE = np.zeros(2400, np.float32)
 

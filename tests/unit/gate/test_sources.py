@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.gate import sources
+from engine.gate.preflight import readers
 
 
 class FakeNvml:
@@ -69,7 +69,7 @@ class FakeNvml:
 def test_nvml_tells_the_worst_of_all_gpus() -> None:
     """Heat, slowdowns and strangers; this process is no stranger, and idle is no throttling."""
     nvml = FakeNvml(reasons=(0x1, 0x8 | 0x40 | 0x4))
-    found = sources.read_nvml(nvml)
+    found = readers.read_nvml(nvml)
     assert found.gpu_temperature == 41
     assert found.throttling == ("hardware slowdown", "hardware thermal slowdown")
     assert found.power_capped is True
@@ -82,7 +82,7 @@ def test_nvml_tells_the_worst_of_all_gpus() -> None:
 @pytest.mark.parametrize("bits", [0x0, 0x1, 0x2, 0x10, 0x100])
 def test_idle_and_set_clocks_are_no_throttling(bits: int) -> None:
     """Only slowdowns are."""
-    found = sources.read_nvml(FakeNvml(reasons=(bits,)))
+    found = readers.read_nvml(FakeNvml(reasons=(bits,)))
     assert (found.throttling, found.power_capped) == ((), False)
 
 
@@ -90,12 +90,12 @@ def test_newer_bindings_are_asked_by_the_new_name() -> None:
     """Throttle reasons were renamed event reasons."""
     nvml: Any = FakeNvml(refuse=("reasons",))
     nvml.nvmlDeviceGetCurrentClocksEventReasons = lambda gpu: 0x20
-    assert sources.read_nvml(nvml).throttling == ("software thermal slowdown",)
+    assert readers.read_nvml(nvml).throttling == ("software thermal slowdown",)
 
 
 def test_a_driver_that_supports_nothing_leaves_everything_unknown() -> None:
     """Orin's driver answers only names: no zero may come out of that."""
-    found = sources.read_nvml(FakeNvml(refuse=("temperature", "reasons", "processes")))
+    found = readers.read_nvml(FakeNvml(refuse=("temperature", "reasons", "processes")))
     assert (found.gpu_temperature, found.throttling, found.power_capped, found.gpu_processes) == (None,) * 4
     assert "not supported" in found.missing["throttling"]
 
@@ -103,12 +103,12 @@ def test_a_driver_that_supports_nothing_leaves_everything_unknown() -> None:
 def test_nvml_that_opens_no_gpu_says_so() -> None:
     """None is there, or the handle is refused."""
     for nvml in (FakeNvml(reasons=()), FakeNvml(refuse=("handle",))):
-        assert sources.read_nvml(nvml).missing["throttling"] == "it opens no GPU"
+        assert readers.read_nvml(nvml).missing["throttling"] == "it opens no GPU"
 
 
 def test_nvml_without_a_driver_says_so() -> None:
     """Its own words are the reason."""
-    assert sources.read_nvml(FakeNvml(refuse=("nvmlInit",))).missing["throttling"] == "Not Supported"
+    assert readers.read_nvml(FakeNvml(refuse=("nvmlInit",))).missing["throttling"] == "Not Supported"
 
 
 class RefusedError(Exception):
@@ -146,7 +146,7 @@ def board(**changes: Any) -> Any:
 
 def test_jtop_is_read_in_its_own_words() -> None:
     """Names get nvpmodel's underscores, a sensor that is off stays unknown, we are no stranger."""
-    found = sources.read_jtop(jtop_module(board()))
+    found = readers.read_jtop(jtop_module(board()))
     assert found.power_mode == "MODE_30W"
     assert (found.cpu_temperature, found.gpu_temperature) == (47.4, None)
     assert found.gpu_processes == ("ffmpeg (4)",)
@@ -167,7 +167,7 @@ def test_jtop_is_read_in_its_own_words() -> None:
 )
 def test_a_jtop_that_does_not_answer_says_why(module: Any, reason: str) -> None:
     """And sysfs is asked instead."""
-    found = sources.read_jtop(module)
+    found = readers.read_jtop(module)
     assert found.power_mode is None
     assert found.missing["power_mode"] == reason
 
@@ -183,7 +183,7 @@ def test_the_cpu_of_others_is_what_is_neither_idle_nor_ours(
     total = idle + own + others
     states = iter([(start, start, start), (start + total, start + idle, start + own)])
     waited: list[float] = []
-    share = sources.other_cpu_use(0.25, waited.append, lambda: next(states))
+    share = readers.other_cpu_use(0.25, waited.append, lambda: next(states))
     assert waited == [0.25]
     if total < 1.0:
         assert share is None or 0.0 <= share <= 1.0
@@ -193,11 +193,11 @@ def test_the_cpu_of_others_is_what_is_neither_idle_nor_ours(
 
 def test_counters_that_stand_still_tell_nothing() -> None:
     """A sandbox that counts nothing is unknown, not idle."""
-    assert sources.other_cpu_use(0.0, lambda _: None, lambda: (0.0, 0.0, 0.0)) is None
+    assert readers.other_cpu_use(0.0, lambda _: None, lambda: (0.0, 0.0, 0.0)) is None
 
 
 def test_this_machines_counters_hold_together() -> None:
     """Idle and own time are parts of all time."""
-    total, idle, own = sources.cpu_counters()
+    total, idle, own = readers.cpu_counters()
     assert total >= idle >= 0.0
     assert own > 0.0

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import UsageError
-from engine.gate import speaking, texts
-from engine.gate.speaking import Line, script
-from engine.gate.workload import SENTENCES
+from engine.gate.data import texts
+from engine.gate.data.workloads import SENTENCES
+from engine.gate.quality import script as speaking
+from engine.gate.quality.script import Line, script
 from tests.unit.gate import speakers
 
 CASES = texts.choose(("en",)).cases

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.gate.speaking_rate import check_reference
+from engine.gate.preflight.speaking_rate import check_reference
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from engine.errors import UsageError
-from engine.gate import sequential
-from engine.gate.statistics import (
+from engine.gate.stats import looks
+from engine.gate.stats.ratio_test import (
     NOISE_LIMIT,
     Control,
     Decision,
@@ -39,7 +39,7 @@ seeds = st.integers(0, 2**32 - 1)
 def measured(seed: int, change: float = 0.0, noise: float = 0.05, blocks: int = 10, drift: float = 0.0):
     """Process medians [blocks, 4] and orders [blocks] of a candidate that is `change` slower."""
     generator = np.random.default_rng(seed)
-    base_first = sequential.draw_orders(blocks, generator)
+    base_first = looks.draw_orders(blocks, generator)
     logs = noise * generator.standard_normal((blocks, 4)) + np.linspace(0, drift, 4 * blocks).reshape(
         blocks, 4
     )
@@ -474,7 +474,7 @@ class TestReason:
         assert not _block_spread_dominates(times, base_first)
         decision = decide(times, base_first, PLAN)
         effect, error, _ = residual_design(times, base_first)
-        assert decision.blocks_needed == sequential.blocks_needed(error * math.sqrt(10), effect, PLAN, 11)
+        assert decision.blocks_needed == looks.blocks_needed(error * math.sqrt(10), effect, PLAN, 11)
         assert decision.blocks_needed > 10
         assert decision.reason.endswith(
             f"may be chance; at this noise about {decision.blocks_needed} blocks in all would decide."

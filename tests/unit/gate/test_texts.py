@@ -9,8 +9,8 @@ import pytest
 
 from engine import text
 from engine.errors import UsageError
-from engine.gate.judges.words import languages, plain
-from engine.gate.texts import CASES, QUICK, choose
+from engine.gate.data.texts import CASES, QUICK, choose
+from engine.gate.quality.judges.words import languages, plain
 
 VOICES = ("slt", "rms", "awb", "kal16")
 

@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.advisor.bench import Bench, kept, last_line, unproven
+from engine.advisor.candidates import ELSEWHERE, TOUCHES, Candidate, enumerate_all, in_turn
+from engine.advisor.doctor import Ability
+from engine.advisor.jury import Jury, told
+from engine.advisor.recommend import recommend
+from engine.advisor.recommend_record import Findings, Report, Sound
+from engine.advisor.trials import Study
 from engine.errors import DeviceError, UsageError
-from engine.gate.bench import Bench, kept, last_line, unproven
-from engine.gate.candidates import ELSEWHERE, TOUCHES, Candidate, enumerate_all, in_turn
-from engine.gate.doctor import Ability
-from engine.gate.instrument import Material, Reference
-from engine.gate.judges import Item, Panel, Scores, judge_all
-from engine.gate.jury import Jury, told
-from engine.gate.quality_limits import Limits
-from engine.gate.recommend import recommend
-from engine.gate.recommend_record import Findings, Report, Sound
-from engine.gate.record import Call, Judgement
-from engine.gate.trials import Study
-from engine.gate.workload import Sentence
+from engine.gate.data.quality_limits import Limits
+from engine.gate.data.samples import Call, Judgement
+from engine.gate.data.workloads import Sentence
+from engine.gate.measure.process import Material, Reference
+from engine.gate.quality.judges import Item, Panel, Scores, judge_all
 from engine.options import Options
 from tests.unit.gate.test_recommend import COSTS, profiled, sitting
 
@@ -305,7 +305,7 @@ def test_every_option_is_a_candidate_or_says_why_not() -> None:
 
 def test_a_candidate_is_built_on_the_present_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its other toggles stay, and whether it is lossless is seen from there."""
-    monkeypatch.setattr("engine.gate.candidates._extras", lambda: ["gate", "onnx"])
+    monkeypatch.setattr("engine.advisor.candidates._extras", lambda: ["gate", "onnx"])
     present = Options(hoist=True, nfe=7, schedule="epss")
     found = {one.name: one for one in enumerate_all(present, "cpu", 1.8, checks=())[0]}
     assert found["reference_cache=on"].options == dataclasses.replace(present, reference_cache=True)

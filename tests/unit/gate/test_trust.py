@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.gate import stages, trust
-from engine.gate.record import Judgement, Observed, Process, Run
+from engine.gate.data.samples import Judgement, Observed, Process, Run
+from engine.gate.verdict import stages, trust
 from tests.unit.gate import builders
 
 

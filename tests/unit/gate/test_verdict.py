@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import BaselineError, UsageError
-from engine.gate import comparison
-from engine.gate.baseline import Baseline
-from engine.gate.record import Judgement, Observed, Run, Verdict
-from engine.gate.sequential import Plan
-from engine.gate.verdict import judge, worst
+from engine.gate.baselines.select import Baseline
+from engine.gate.data.samples import Judgement, Observed, Run, Verdict
+from engine.gate.measure import compare
+from engine.gate.stats.looks import Plan
+from engine.gate.verdict.judge import judge, worst
 from tests.unit.gate import builders
 from tests.unit.gate.test_baseline import entry
 
@@ -353,17 +353,17 @@ def test_a_decision_does_not_depend_on_the_order_in_the_record(order: list[int],
     """Processes are laid out by block and position, however they are stored."""
     found = builders.processes(ratio, blocks=10, calls=3)
     shuffled = [found[index] for index in order]
-    assert comparison.decide(shuffled, Plan(family=3)) == comparison.decide(found, Plan(family=3))
+    assert compare.decide(shuffled, Plan(family=3)) == compare.decide(found, Plan(family=3))
 
 
 def test_measuring_may_stop_when_all_is_decided() -> None:
     """`finished` needs every workload and the tails."""
     plan = Plan(family=3)
-    assert comparison.decide(builders.processes(), plan).finished
-    assert not comparison.decide(builders.processes(1.03, noise=0.06), plan).finished
+    assert compare.decide(builders.processes(), plan).finished
+    assert not compare.decide(builders.processes(1.03, noise=0.06), plan).finished
 
 
 def test_more_blocks_than_planned_are_refused() -> None:
     """The plan is fixed before the first block."""
     with pytest.raises(UsageError, match="blocks"):
-        comparison.decide(builders.processes(blocks=11), Plan(blocks_max=10, family=3))
+        compare.decide(builders.processes(blocks=11), Plan(blocks_max=10, family=3))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.audio import Timings
-from engine.gate.vocoder_bench import Gain, gain
+from tests.studies.vocoder_bench import Gain, gain
 
 
 @given(share=st.floats(0.001, 0.999), ratio=st.floats(1.001, 1000))

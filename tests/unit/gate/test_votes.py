@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from engine.errors import EngineError
-from engine.gate import votes
-from engine.gate.votes import Ballot, Entry, Opinion, Sheet, Vote, Votes, VotesError
-from engine.gate.workload import sha256_of
+from engine.gate.data.workloads import sha256_of
+from engine.gate.listening import votes
+from engine.gate.listening.votes import Ballot, Entry, Opinion, Sheet, Vote, Votes, VotesError
 
 PAIRS = 14
 

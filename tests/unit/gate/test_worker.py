@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from engine.gate import worker
+from engine.gate.measure import worker
 from tests.unit.gate import fake_engine
 
 JOB = {"checkpoint": "any", "options": "", "device": None, "clip": "clip.wav", "clip_text": "Words."}

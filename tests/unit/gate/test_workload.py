@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from engine.errors import BaselineError, UsageError
-from engine.gate.workload import SENTENCES, Clip, Sentence, Workload, check_pins, check_same, pinned
+from engine.gate.data.workloads import SENTENCES, Clip, Sentence, Workload, check_pins, check_same, pinned
 from tests.unit.gate.builders import CLIP, PINS, WEIGHTS
 
 SENTENCE = Sentence(name="short", text="Hello.", seed=3, speed=1.0)

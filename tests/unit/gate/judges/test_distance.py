@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from engine.audio import Samples
 from engine.errors import UsageError
-from engine.gate.judges import distances
-from engine.gate.judges.distance import (
+from engine.gate.quality.judges import distances
+from engine.gate.quality.judges.distance import (
     BINS,
     CEPSTRA,
     FLOOR,

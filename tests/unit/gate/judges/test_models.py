@@ -9,8 +9,8 @@ import pytest
 
 import engine
 from engine.audio import Samples
-from engine.gate.judges.mos import Dnsmos
-from engine.gate.judges.speaker import Speaker
+from engine.gate.quality.judges.mos import Dnsmos
+from engine.gate.quality.judges.speaker import Speaker
 
 REFERENCES = Path(engine.__file__).parent / "voices" / "box" / "references"
 
@@ -57,7 +57,7 @@ def test_noise_costs_opinion(clips: dict[str, Samples]) -> None:
 def test_opinion_is_that_of_the_package(clips: dict[str, Samples]) -> None:
     """Opened on one thread, the models say what `speechmos.dnsmos.run` says."""
     dnsmos = pytest.importorskip("speechmos.dnsmos")
-    from engine.gate.judges.resample import to_16k
+    from engine.gate.quality.judges.resample import to_16k
 
     found = dnsmos.run(np.clip(to_16k(clips["awb"]), -1, 1), sr=16_000)
     ours = Dnsmos().rate(clips["awb"])

@@ -11,7 +11,8 @@ import pytest
 
 from engine.audio import Samples
 from engine.errors import UsageError
-from engine.gate.judges import (
+from engine.gate.data.scores import Scores
+from engine.gate.quality.judges import (
     ALL,
     Item,
     Judges,
@@ -23,8 +24,7 @@ from engine.gate.judges import (
     judge_all,
     open_panel,
 )
-from engine.gate.judges import panel as panel_module
-from engine.gate.judges.scores import Scores
+from engine.gate.quality.judges import panel as panel_module
 
 TONE = np.asarray(0.3 * np.sin(np.arange(24_000) * 0.05), np.float32)
 MOS = Mos(ovrl=3.0, sig=3.2, bak=3.9, p808=3.1)

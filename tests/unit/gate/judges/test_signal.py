@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 import engine
 from engine.audio import SAMPLE_RATE, Samples
-from engine.gate.judges import inspect
-from engine.gate.judges.signal import FRAME, LOOP, clipped, frozen
-from engine.gate.quality_limits import Limits
+from engine.gate.data.quality_limits import Limits
+from engine.gate.quality.judges import inspect
+from engine.gate.quality.judges.signal import FRAME, LOOP, clipped, frozen
 
 LIMITS = Limits()
 PACKAGE = Path(engine.__file__).parent

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import UsageError
-from engine.gate.judges import MissingJudge
-from engine.gate.judges.numbers import spell
-from engine.gate.judges.words import Words, errors, languages, open_recogniser, plain
+from engine.gate.quality.judges import MissingJudge
+from engine.gate.quality.judges.numbers import spell
+from engine.gate.quality.judges.words import Words, errors, languages, open_recogniser, plain
 
 SENTENCES = st.lists(st.sampled_from("a be sea dog every".split()), min_size=1, max_size=7)
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.gate import preflight, sources
-from engine.gate.fitness import AfterBlock, Finding, Preflight
-from engine.gate.snapshot import Readings, Snapshot
-from engine.machine import describe
+from engine.gate.data.machine_state import AfterBlock, Finding, Preflight
+from engine.gate.data.snapshot import Readings, Snapshot
+from engine.gate.machine import describe
+from engine.gate.preflight import check as preflight
+from engine.gate.preflight import readers
 from tests.unit.gate.trees.machines import plant
 
 PACKAGES = {"torch": "2", "f5-tts": "1", "vocos": "0"}
@@ -27,7 +28,7 @@ def look(
 ) -> Preflight:
     """The preflight of a tree on a quiet machine with everything installed and room on the disk."""
     machine = dataclasses.replace(describe(plant(root, files)), versions=PACKAGES)
-    tree = sources.read(root).snapshots[:-1]  # not this computer's disk
+    tree = readers.read(root).snapshots[:-1]  # not this computer's disk
     room = Snapshot("test", disk_free_mb=50_000)
     return preflight.check(
         machine,
@@ -46,7 +47,7 @@ def look_after_block(
     machine = describe(plant(root, files))
 
     def read(root: Path) -> Readings:
-        return Readings([*([extra] if extra else []), *sources.read(root).snapshots])
+        return Readings([*([extra] if extra else []), *readers.read(root).snapshots])
 
     return preflight.after_block(3, machine, root, read=read, busy=lambda: busy)
 

@@ -1,0 +1,1 @@
+"""Committed baselines: which one holds here, and how a session is recorded."""

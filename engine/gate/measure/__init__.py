@@ -1,0 +1,1 @@
+"""How samples are taken: worker processes, blocks, revisions."""

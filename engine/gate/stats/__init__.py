@@ -1,0 +1,1 @@
+"""Statistics of a verdict, on numpy and scipy alone."""

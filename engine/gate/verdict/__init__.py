@@ -1,0 +1,1 @@
+"""Each question judged apart, combined by the worst exit code."""
