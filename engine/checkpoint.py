@@ -105,7 +105,7 @@ def find(name: str | Path, *, vocoder: str | Path | None = None) -> Checkpoint:
 def _place(key: str) -> Path:
     """Where a checkpoint of this name lies: in the cache, in the box, or at the path that it spells."""
     if key.startswith("seeded-"):
-        from engine import seeded
+        from engine.voices import seeded
 
         return seeded.ensure(key)
     boxed = VOICES / key
@@ -114,7 +114,7 @@ def _place(key: str) -> Path:
 
 def known() -> list[str]:
     """Names that `find` understands without a path."""
-    from engine import seeded
+    from engine.voices import seeded
 
     boxed = sorted(path.parent.name for path in VOICES.glob("*/voice.json"))
     return [*boxed, *seeded.SIZES, *HUB]

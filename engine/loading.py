@@ -18,10 +18,10 @@ from engine.optimizations import (
     hoist,
     int8,
     kernels,
-    onnx_vocoder,
     precision,
     reference_cache,
-    reference_trim,
+    reference_seconds,
+    vocoder_backend,
     vocoder_precision,
 )
 from engine.options import Options
@@ -93,7 +93,7 @@ def assemble(
     model = buckets.apply(model, options)
     model = batch.apply(model, options)
     # Exported before it is compiled: what runs elsewhere is the network as it was loaded.
-    vocoder = onnx_vocoder.apply(VocosVocoder(vocos, observed), vocos, options, observed, device)
+    vocoder = vocoder_backend.apply(VocosVocoder(vocos, observed), vocos, options, observed, device)
     model = compile.apply(model, options, observed)
     vocos = compile.apply(vocos, options, observed)
     # Last: it works out, with the weights as they are by now, what no request can change.
@@ -107,7 +107,7 @@ def assemble(
     table = durations.load(found.durations) if found.durations else None
     split = first_piece.apply(text.split, options, observed)
     planner = Planner(model.vocab_char_map, table, device, found.max_seconds, split)  # type: ignore[attr-defined]
-    prepared = reference_trim.apply(prepare, options, observed, table)
+    prepared = reference_seconds.apply(prepare, options, observed, table)
     prepared = reference_cache.apply(prepared, options, observed)
     return Engine(Parts(found, model, backbone, vocoder, prepared, planner, device), options, observed)
 

@@ -14,7 +14,7 @@ from typing import Any
 from engine.errors import DeviceError, OptionsError
 from engine.evidence import Evidence, Observations
 from engine.options import Options
-from engine.seeded import cache
+from engine.voices.seeded import cache
 
 LOOKUPS = ("fxgraph_cache_hit", "fxgraph_cache_miss")
 """Inductor's names for a graph found in its cache on disk, and for one that had to be compiled."""

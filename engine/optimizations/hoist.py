@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from engine import batching, rotary, sampler
+from engine import batching, dit, sampler
 from engine.errors import EngineError, OptionsError
 from engine.evidence import Evidence, Observations
 from engine.options import Options
@@ -64,7 +64,7 @@ class _Hoisted:
             ]
             self._last = _modulations(transformer.norm_out, embedded)
         for block, _ in self._blocks:
-            block.attn.processor = rotary.TabledAttention(block.attn.processor)
+            block.attn.processor = dit.TabledAttention(block.attn.processor)
 
     @contextlib.contextmanager
     def begin(self, cond: Tensor, tokens: Tensor, times: Tensor, mask: Tensor | None) -> Iterator[Evaluate]:
@@ -79,7 +79,7 @@ class _Hoisted:
             )
         transformer, frames = self._transformer, cond.shape[1]
         dtype = transformer.proj_out.weight.dtype
-        rope = rotary.table(transformer.rotary_embed, frames)
+        rope = dit.table(transformer.rotary_embed, frames)
         kept: dict[Half, Tensor] = {}
 
         def fixed(half: Half) -> Tensor:

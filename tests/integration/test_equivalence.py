@@ -148,7 +148,7 @@ def test_e2_tts_is_upstreams_to_the_bit(tiny_folder: Path, tmp_path: Path, voice
 @pytest.mark.base
 def test_base_size_is_upstreams_to_the_bit(voice: Voice) -> None:
     """The real depth and width: mel and wave."""
-    from engine import seeded
+    from engine.voices import seeded
 
     folder = seeded.ensure("seeded-base")
     one = load("seeded-base", Options(nfe=2), device="cpu")

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from engine import seeded
 from engine.checkpoint import HUB
+from engine.voices import seeded
 
 SPEAK = [sys.executable, "-c", "from engine.cli import main; main()", "speak", "Hello.", "--device", "cpu"]
 

@@ -117,7 +117,7 @@ def tmp_path_with_weights(folder: Path) -> Path:
     """A folder with weights and no vocoder of its own."""
     import shutil
 
-    from engine import seeded
+    from engine.voices import seeded
 
     copy = Path(shutil.copytree(seeded.ensure("seeded-tiny"), folder / "copy"))
     shutil.rmtree(copy / "vocos")

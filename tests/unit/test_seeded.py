@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine import seeded
 from engine.checkpoint import find
 from engine.errors import CheckpointError
+from engine.voices import seeded
 from engine.weights import sha256
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from engine import seeded, upstream
+from engine import upstream
 from engine.errors import CheckpointError, UpstreamError
+from engine.voices import seeded
 
 VOCABULARY = "infer/examples/vocab.txt"
 TINY = seeded.SIZES["seeded-tiny"]

@@ -9,7 +9,7 @@ import pytest
 from engine import Engine, Voice, upstream
 from engine.checkpoint import EXAMPLE_CLIP
 from engine.errors import ReferenceClipError
-from engine.optimizations import reference_trim
+from engine.optimizations import reference_seconds
 
 WORDS = "Hello there, chat!"
 
@@ -46,7 +46,7 @@ def test_without_its_work_it_is_disproven(
     tiny: Callable[..., Engine], example: Voice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole clip was conditioned on: an observation, whatever the options say."""
-    monkeypatch.setattr(reference_trim, "apply", lambda prepare, *_: prepare)
+    monkeypatch.setattr(reference_seconds, "apply", lambda prepare, *_: prepare)
     one = tiny(reference_seconds=3.0)
     one.synthesize(WORDS, example)
     assert one.evidence()["reference_seconds"].proven is False

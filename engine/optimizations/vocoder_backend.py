@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import CheckpointError, DeviceError
 from engine.evidence import Evidence, Observations
 from engine.options import Options
-from engine.seeded import cache
+from engine.voices.seeded import cache
 
 if TYPE_CHECKING:
     from torch import Tensor
