@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from engine.audio import Audio
     from engine.checkpoint import DEFAULT_CHECKPOINT
     from engine.loading import load
-    from engine.planning import Request
+    from engine.pieces import Request
     from engine.reference import Voice
     from engine.synthesis import Engine
 
@@ -30,7 +30,7 @@ _HOMES = {
     "Audio": "engine.audio",
     "DEFAULT_CHECKPOINT": "engine.checkpoint",
     "Engine": "engine.synthesis",
-    "Request": "engine.planning",
+    "Request": "engine.pieces",
     "Voice": "engine.reference",
     "load": "engine.loading",
 }

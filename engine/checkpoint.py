@@ -9,14 +9,15 @@ elsewhere.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from engine import upstream
 from engine.errors import CheckpointError, OfflineError
 from engine.reference import Voice
-from engine.weights import sha256
 
 DEFAULT_CHECKPOINT = "box"
 VOICES = Path(__file__).parent / "voices"
@@ -34,6 +35,38 @@ EXAMPLE_CLIP = ("infer/examples/basic/basic_ref_en.wav", "Some call me nature, o
 none."""
 MAX_SECONDS = 22.0
 """Longest reference plus generated piece; upstream's `infer_process` splits text so that it is not passed."""
+
+
+def cache() -> Path:
+    """Where generated files lie: `$XDG_CACHE_HOME/ishowtts`, else `~/.cache/ishowtts`.
+
+    Raises:
+        CheckpointError: neither names a folder, as for a user without a home.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ishowtts"
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"no home folder ({error})", "a folder to keep generated files in", "Set XDG_CACHE_HOME"
+        ) from error
+
+
+def writable_cache(name: str = "") -> Path:
+    """A folder of the cache that is there and takes files.
+
+    Raises:
+        CheckpointError: it cannot be made or written.
+    """
+    folder = cache() / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError("not writable")
+    except OSError as error:
+        raise CheckpointError(
+            f"cache {folder} ({error})", "a writable folder with room", "Set XDG_CACHE_HOME"
+        ) from error
+    return folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -291,3 +324,12 @@ def _verify(folder: Path, manifest: dict[str, Any]) -> None:
                 f"SHA-256 {expected}",
                 "Restore the file: it is truncated or edited",
             )
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from engine import checkpoint as checkpoints
-from engine import durations, reference, sampler, text, upstream
-from engine.errors import DeviceError
-from engine.evidence import Observations
+from engine import durations, proofs, reference, sampler, upstream
+from engine.errors import CheckpointError, DeviceError
+from engine.evidence import Observations, Proof
 from engine.optimizations import (
+    Parts,
     attention,
     batch,
     buckets,
@@ -17,19 +20,38 @@ from engine.optimizations import (
     first_piece,
     hoist,
     int8,
-    kernels,
     precision,
     reference_cache,
     reference_seconds,
     vocoder_backend,
     vocoder_precision,
-)
+)  # fmt: skip
 from engine.options import Options
-from engine.planning import Planner
-from engine.speaking import Parts
+from engine.pieces import ROOM_SECONDS
 from engine.synthesis import Engine
 from engine.vocoder import VocosVocoder
-from engine.weights import load_weights
+
+STEPS = (
+    precision,
+    int8,
+    vocoder_precision,
+    buckets,
+    batch,
+    vocoder_backend,  # what runs elsewhere is the network as it was loaded, not as it is compiled
+    compile,  # fixes the number formats
+    hoist,  # works out, with the weights as they are by now, what no request can change
+    attention,
+    reference_seconds,
+    reference_cache,
+    first_piece,
+)
+"""The optimisations, in the order in which they are applied."""
+
+PROOFS: Mapping[str, Proof] = {
+    **{step.__name__.rpartition(".")[2]: step.evidence for step in STEPS},
+    **proofs.PROOFS,
+}
+"""The evidence of each option, by its name."""
 
 
 def load(
@@ -56,8 +78,9 @@ def load(
     """
     options = options if options is not None else Options()
     target = _device(device)
-    for toggle in (compile, int8, attention):
-        toggle.check_device(options, target)
+    for step in STEPS:
+        if hasattr(step, "check_device"):
+            step.check_device(options, target)
     found = checkpoints.find(checkpoint, vocoder=vocoder)
     model, vocos = build(found)
     return assemble(found, model.to(target), vocos.to(target), options, target)
@@ -77,39 +100,43 @@ def build(found: checkpoints.Checkpoint) -> tuple[Any, Any]:
     return model.eval(), vocos.eval()
 
 
-def assemble(
-    found: checkpoints.Checkpoint, model: object, vocos: object, options: Options, device: str
-) -> Engine:
-    """Apply every toggle to upstream's modules, in the one order there is, and hand them to an engine.
-
-    Number formats come before compilation, which fixes them.
-    """
-    observed = Observations()
+def assemble(found: checkpoints.Checkpoint, model: Any, vocos: Any, options: Options, device: str) -> Engine:
+    """Apply every toggle to upstream's modules, in the one order there is, and hand them to an engine."""
+    seen = Observations()
     # Upstream makes its per-thread store on first use; two first users would each lose the other's text.
-    model.transformer.clear_cache()  # type: ignore[attr-defined]
-    model = precision.apply(model, options)
-    model = int8.apply(model, options, observed)
-    vocos = vocoder_precision.apply(vocos, options)
-    model = buckets.apply(model, options)
-    model = batch.apply(model, options)
-    # Exported before it is compiled: what runs elsewhere is the network as it was loaded.
-    vocoder = vocoder_backend.apply(VocosVocoder(vocos, observed), vocos, options, observed, device)
-    model = compile.apply(model, options, observed)
-    vocos = compile.apply(vocos, options, observed)
-    # Last: it works out, with the weights as they are by now, what no request can change.
-    backbone = hoist.apply(sampler.plain(model.transformer), model.transformer, options, observed)  # type: ignore[attr-defined]
-    backbone = attention.apply(backbone, options, observed)
-    backbone = kernels.apply(backbone, options, observed)
-
-    def prepare(voice: reference.Voice) -> reference.Reference:
-        return reference.condition(voice, model.mel_spec, device)  # type: ignore[attr-defined]
-
+    model.transformer.clear_cache()
     table = durations.load(found.durations) if found.durations else None
-    split = first_piece.apply(text.split, options, observed)
-    planner = Planner(model.vocab_char_map, table, device, found.max_seconds, split)  # type: ignore[attr-defined]
-    prepared = reference_seconds.apply(prepare, options, observed, table)
-    prepared = reference_cache.apply(prepared, options, observed)
-    return Engine(Parts(found, model, backbone, vocoder, prepared, planner, device), options, observed)
+    longest = found.max_seconds - ROOM_SECONDS
+    parts = Parts(
+        checkpoint=found,
+        device=device,
+        model=model,
+        vocos=vocos,
+        backbone=sampler.plain(model.transformer),
+        vocoder=VocosVocoder(vocos, seen),
+        prepare=functools.partial(
+            condition, mel_spec=model.mel_spec, device=device, longest=longest, table=table
+        ),
+        durations=table,
+    )
+    for step in STEPS:
+        parts = step.apply(parts, options, seen)
+    return Engine(parts, options, seen, PROOFS)
+
+
+def condition(
+    voice: reference.Voice, *, mel_spec: Any, device: str, longest: float, table: durations.Durations | None
+) -> reference.Reference:
+    """A conditioned clip; one that would leave no room to speak is cut at a silence, with its words.
+
+    Raises:
+        ReferenceClipError: the clip cannot be used, or is longer than `longest` seconds and has no such
+            silence.
+    """
+    whole = reference.condition(voice, mel_spec, device)
+    if whole.seconds <= longest + reference.TAIL_SECONDS:
+        return whole
+    return reference.condition(reference_seconds.shorten(voice, longest, table), mel_spec, device)
 
 
 def _device(name: str | None) -> str:
@@ -133,3 +160,59 @@ def _device(name: str | None) -> str:
             "Use device='cpu'",
         ) from error
     return name
+
+
+def state_dict(path: Path) -> dict[str, Any]:
+    """Tensors of a checkpoint by upstream's parameter names, read on the CPU.
+
+    Both published formats: safetensors, and `.pt` read with `weights_only=True`. The `ema_model.` prefix and
+    the bookkeeping of the averaging are removed, and so are mel buffers of early checkpoints (upstream's
+    `load_checkpoint`).
+
+    Raises:
+        CheckpointError: truncated, not a checkpoint, or a file that would run code.
+    """
+    import pickle
+    import struct
+
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    # Besides its own error the unpickler raises whatever a damaged stream leads it to.
+    stream = (pickle.UnpicklingError, struct.error, EOFError, OSError, RuntimeError, AssertionError)
+    content = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+    try:
+        if path.suffix == ".safetensors":
+            raw = load_file(str(path))
+        else:
+            raw = torch.load(path, map_location="cpu", weights_only=True)
+            raw = raw.get("ema_model_state_dict", raw.get("model_state_dict", raw))
+        tensors = {name.removeprefix("ema_model."): value for name, value in raw.items()}
+    except (SafetensorError, *stream, *content) as error:
+        raise CheckpointError(
+            f"weights {path} ({str(error)[:120].splitlines()[:1]})",
+            "a whole safetensors or .pt checkpoint",
+            "Download it again",
+        ) from error
+    skipped = ("initted", "step", "mel_spec.mel_stft.mel_scale.fb", "mel_spec.mel_stft.spectrogram.window")
+    return {name: value for name, value in tensors.items() if name not in skipped}
+
+
+def load_weights(module: Any, path: Path) -> None:
+    """Copy the tensors of a checkpoint into `module`: every parameter, none left over.
+
+    Raises:
+        CheckpointError: the file cannot be read, or names or shapes differ, so that it belongs to another
+            architecture.
+    """
+    tensors = state_dict(path)
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:4]]
+        raise CheckpointError(
+            f"weights {path} for another architecture ({' '.join(lines)[:300]})",
+            f"the parameters of {type(module).__name__} as configured",
+            "Use the configuration that came with these weights",
+        ) from error

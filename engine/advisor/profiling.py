@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from engine.advisor.architecture import Architecture, Sequence
 from engine.advisor.costs import work
-from engine.clock import Clock
 from engine.errors import UsageError
+from engine.evidence import Clock
 from engine.gate import machine as machines
 from engine.optimizations import buckets
-from engine.planning import Request
+from engine.pieces import Request
 
 if TYPE_CHECKING:
     from engine.audio import Audio

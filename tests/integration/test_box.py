@@ -15,7 +15,7 @@ from engine.checkpoint import VOICES
 from engine.errors import CheckpointError, OptionsError, ReferenceClipError, TextError
 from engine.loading import load
 from engine.reference import Voice
-from engine.weights import sha256
+from engine.checkpoint import sha256
 
 WORDS = "Thanks for watching, see you next time."
 

@@ -28,7 +28,7 @@ def test_a_long_clip_is_conditioned_on_up_to_its_pause(tiny: Callable[..., Engin
     by_hand = Voice(samples[: int(2.4 * rate)], "Some call me nature", rate)
     expected = tiny().synthesize(WORDS, by_hand)
     assert trimmed.seconds == pytest.approx(expected.seconds, rel=0.1)
-    assert max(batch.longest for batch in one._observed.batches) < 600
+    assert max(batch.longest for batch in one._seen.batches) < 600
     assert {proof.proven for proof in one.evidence().values()} == {True}
     assert one.evidence()["reference_seconds"].observed.startswith("1 clips cut")
 

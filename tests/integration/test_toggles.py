@@ -24,7 +24,7 @@ from engine import Engine, Options, Voice, sampler
 from engine.errors import EngineError, OptionsError
 from engine.loading import load
 from engine.optimizations import int8
-from engine.planning import Request
+from engine.pieces import Request
 
 TEXT = "Hello there, chat!"
 LOSSLESS = 1e-3
@@ -61,7 +61,7 @@ def test_all_off_leaves_upstreams_modules_as_they_are(engine: Engine) -> None:
         assert not module._forward_pre_hooks
         assert module._compiled_call_impl is None
     assert {p.dtype for p in parts.model.parameters()} == {torch.float32}
-    assert not [name for name in engine._observed.counts if "cache" in name or "graphs" in name]
+    assert not [name for name in engine._seen.counts if "cache" in name or "graphs" in name]
 
 
 def test_the_reference_cache_is_bit_identical(
@@ -71,7 +71,7 @@ def test_the_reference_cache_is_bit_identical(
     one = tiny(reference_cache=True)
     expected = engine.synthesize(TEXT, voice).samples.tobytes()
     assert [one.synthesize(TEXT, voice).samples.tobytes() for _ in range(3)] == [expected] * 3
-    assert one._observed.counts["cache hits"] == 2
+    assert one._seen.counts["cache hits"] == 2
 
 
 def test_an_overwritten_clip_is_spoken_in_its_new_voice(
@@ -164,7 +164,7 @@ from engine.loading import load
 one = load("seeded-tiny", Options(nfe=2, compile="default", int8="dynamic"), device="cpu")
 started = time.perf_counter()
 audio = one.synthesize("Hello there, chat!", Voice(sys.argv[1], sys.argv[2]))
-counts = one._observed.counts
+counts = one._seen.counts
 print(json.dumps([counts["fxgraph_cache_miss"], counts["fxgraph_cache_hit"], audio.mel.tobytes().hex()[:999],
                   one.evidence()["compile"].observed]))
 """

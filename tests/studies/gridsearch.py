@@ -27,16 +27,16 @@ import typer
 
 from engine import batching, grids, loading, sampler
 from engine.checkpoint import DEFAULT_CHECKPOINT
-from engine.clock import Clock
+from engine.evidence import Clock
 from engine.errors import UsageError
 from engine.gate.data import texts
 from engine.gate.data.files import write_atomically
 from engine.gate.data.workloads import sha256_of
 from engine.optimizations import guidance
 from engine.options import Options
-from engine.planning import Request
+from engine.pieces import Request
 from engine.synthesis import Engine
-from engine.weights import sha256
+from engine.checkpoint import sha256
 from tests.studies import gridrecord
 from tests.studies.gridrecord import Grid
 

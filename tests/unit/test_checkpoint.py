@@ -12,7 +12,7 @@ import yaml
 
 from engine import checkpoint, upstream
 from engine.errors import CheckpointError, EngineError, OfflineError
-from engine.weights import sha256
+from engine.checkpoint import sha256
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import torch
 from engine.checkpoint import find
 from engine.errors import CheckpointError
 from engine.voices import seeded
-from engine.weights import sha256
+from engine.checkpoint import sha256
 
 
 def content(folder: Path) -> dict[str, str]:

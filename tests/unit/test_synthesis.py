@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine import Engine, Voice, planning, text, upstream
+from engine import Engine, Voice, pieces, text, upstream
 from engine.errors import EngineError, OptionsError, TextError
 from engine.synthesis import Progress
 
@@ -65,7 +65,7 @@ def test_audio_is_mono_float32_at_24_khz(engine: Engine, voice: Voice) -> None:
 
 def test_no_piece_with_its_reference_passes_the_longest_sequence(engine: Engine) -> None:
     """Long text is split so that the model never sees more than it was trained on."""
-    reference = engine._parts.prepare(planning.pick(engine.checkpoint.references, None))  # type: ignore[union-attr]
+    reference = engine._parts.prepare(pieces.pick(engine.checkpoint.references, None))  # type: ignore[union-attr]
     pieces = engine._parts.planner.plan(LONG * 5, reference, 1.0)
     assert len(pieces) > 1
     assert all(piece.frames <= engine.checkpoint.max_seconds * 93.75 + 1 for piece in pieces)

@@ -15,7 +15,7 @@ from engine.evidence import Observations
 from engine.optimizations import vocoder_backend
 from engine.options import Options
 from engine.vocoder import VocosVocoder
-from engine.weights import load_weights
+from engine.loading import load_weights
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason="needs the onnx extra")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from engine.errors import CheckpointError
-from engine.weights import load_weights, state_dict
+from engine.loading import load_weights, state_dict
 
 TENSORS = {"transformer.a": torch.arange(4.0), "transformer.b": torch.ones(2, 3)}
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from engine import batching, sampler
 from engine.batching import Item
 from engine.errors import DeviceError
-from engine.planning import Piece
+from engine.pieces import Piece
 from engine.reference import Reference
 
 FRAMES = st.lists(st.integers(100, 2000), max_size=30)
