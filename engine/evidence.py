@@ -112,7 +112,7 @@ class Trace:
     def __init__(self, asked: Options, row: int, frames: slice) -> None:
         self.asked = asked
         self._place = (row, frames)
-        self.times: list[Any] = []
+        self.times: Any = []
         self.steps: list[int] = []
         self.halves: list[tuple[int, ...]] = []
         self.strengths: Any = []

@@ -108,18 +108,19 @@ class Request:
 
 def _plain(value: Any) -> Any:
     """Python's own number in place of NumPy's."""
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        return int(value)
-    return float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else value
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return value
+    return operator.index(value) if isinstance(value, numbers.Integral) else float(value)
 
 
 def _number(name: str, value: Any, low: float, high: float) -> float:
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not is_number or not low <= value <= high:  # NaN fails too
+    known = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    number = float(value) if known else math.nan
+    if not low <= number <= high:
         raise OptionsError(
             f"{name}={value!r}", f"a number from {low:g} to {high:g}", "Choose one in that range"
         )
-    return float(value)
+    return number
 
 
 def pick(known: dict[str, Voice], voice: Voice | str | None) -> Voice:
@@ -239,8 +240,8 @@ def capped(words: str) -> str:
 
 
 def split(words: str, pace: Pace, opening: int = 0) -> list[str]:
-    """Pieces of `words`, of about equal length and cut at the best places; each fits behind the clip, and each
-    has a letter or a digit. Joined by the blanks between them they are `capped(words)`.
+    """Pieces of `words`, of about equal length and cut at the best places; each fits behind the clip, and
+    each has a letter or a digit. Joined by the blanks between them they are `capped(words)`.
 
     Args:
         words: normalised text.
@@ -342,8 +343,8 @@ def _units(words: str, pace: Pace, room: float) -> Iterator[tuple[str, float]]:
 
 
 def _balanced(units: Sequence[tuple[str, float]], pace: Pace, room: float) -> list[str]:
-    """Neighbouring units joined to pieces of at most `room` frames, so that the squared differences from equal
-    lengths, and what the cuts cost, come to the least."""
+    """Neighbouring units joined to pieces of at most `room` frames, so that the squared differences from
+    equal lengths, and what the cuts cost, come to the least."""
     weights = [pace.weigh(unit) for unit, _ in units]
     aim = sum(weights) / max(1, math.ceil(sum(weights) / room))
     best, cut = [0.0] + [math.inf] * len(units), [0] * (len(units) + 1)
@@ -368,8 +369,8 @@ def _too_long(words: str, pace: Pace) -> TextError:
     words = words.strip()
     seconds = pace.weigh(words) / FRAMES_A_SECOND
     return TextError(
-        f"text with {words[:20]!r}{'...' if len(words) > 20 else ''}, {len(words)} characters without a blank "
-        f"that take {seconds:.0f} s",
+        f"text with {words[:20]!r}{'...' if len(words) > 20 else ''}, "
+        f"{len(words)} characters without a blank that take {seconds:.0f} s",
         f"words of at most {pace.room / FRAMES_A_SECOND:.0f} s, which is what the clip leaves room for",
         "Break the word up, or use a shorter clip",
     )

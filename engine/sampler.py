@@ -158,7 +158,7 @@ class Guided:
         return flow.float()
 
     def _halves(self, x: Tensor, evaluation: int) -> tuple[Tensor, Tensor | None]:
-        """The conditional half, and the direction from the unconditional one to it where there is guidance."""
+        """The conditional half, and the direction from the unconditional one to it where that is wanted."""
         way = self._options.guidance
         if not self._guided[evaluation]:
             return self._call(x, evaluation, "conditional"), None

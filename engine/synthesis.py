@@ -203,8 +203,8 @@ class Engine:
         results = []
         for plan, planned in plans:
             parts, timings = zip(*(next(spoken) for _ in plan.pieces), strict=True)
-            total = functools.reduce(operator.add, timings, planned)
-            results.append(self._join(plan, parts, lambda total=total: total))
+            total = functools.partial(functools.reduce, operator.add, timings, planned)
+            results.append(self._join(plan, parts, total))
         return results
 
     def warmup(self, voice: Voice | str | None = None) -> list[int]:
@@ -466,7 +466,8 @@ def shorten_silences(wave: Samples) -> Samples:
     for block in loud:
         near[max(0, block - kept) : block + kept + 1] = True
     keeps = np.repeat(near, step)[: len(wave)]
-    return wave[: len(keeps)][keeps]
+    shorter: Samples = wave[: len(keeps)][keeps]
+    return shorter
 
 
 @contextlib.contextmanager

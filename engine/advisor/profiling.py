@@ -139,11 +139,11 @@ def sequences(engine: Engine, text: str, voice: Voice | None = None) -> list[Seq
     Raises:
         EngineError: as `synthesize`, for what the request is to blame for.
     """
-    items = engine._speaker().items(Request(text, voice), Clock(engine.device))
+    pieces = engine._plan(Request(text, voice), Clock(engine.device)).pieces
     padded = buckets.length if engine.options.buckets else int
     return [
-        Sequence(padded(item.piece.frames), item.reference.frames, item.piece.frames - item.reference.frames)
-        for item in items
+        Sequence(padded(one.frames), one.reference.frames, one.frames - one.reference.frames)
+        for one in pieces
     ]
 
 

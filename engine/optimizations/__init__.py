@@ -1,9 +1,9 @@
 """One optimisation, one module, named after its option.
 
-`apply(parts, options, seen)` gives the parts with the optimisation in them: off, the very same object. What it
-does is counted in `seen` while it works, and `evidence(options, seen)` judges by that alone. `check_device`,
-where a module has one, refuses what a device cannot do before anything is loaded. The order in which they are
-applied is `engine.loading.STEPS`.
+`apply(parts, options, seen)` gives the parts with the optimisation in them: off, the very same object. What
+it does is counted in `seen` while it works, and `evidence(options, seen)` judges by that alone.
+`check_device`, where a module has one, refuses what a device cannot do before anything is loaded. The order
+in which they are applied is `engine.loading.STEPS`.
 """
 
 from __future__ import annotations

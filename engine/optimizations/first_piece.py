@@ -17,8 +17,8 @@ def apply(parts: Parts, options: Options, seen: Observations) -> Parts:
 
 
 def evidence(options: Options, seen: Observations) -> Evidence:
-    """Texts whose first piece was cut short, and those whose first piece could have been and was not; the work
-    done on the last one before it could be heard."""
+    """Texts whose first piece was cut short, and those where it could have been and was not; the work done on
+    the last one before it could be heard."""
     counts = seen.counts
     if not counts["requests"]:
         return Evidence(None, "no request yet")

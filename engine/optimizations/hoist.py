@@ -1,4 +1,4 @@
-"""What does not change from step to step, computed once: by the options at load, by the batch at its start."""
+"""What does not change from step to step, computed once: at load, or where a batch begins."""
 
 from __future__ import annotations
 

@@ -41,6 +41,7 @@ class Cached:
         self._lock = threading.Lock()
 
     def __call__(self, voice: Voice) -> Reference:
+        """The conditioned clip, from the cache where its content is there."""
         key = voice.digest()
         content = checksum(voice)
         with self._lock:

@@ -71,6 +71,7 @@ class Shortened:
     seen: Observations
 
     def __call__(self, voice: Voice) -> Reference:
+        """The conditioned clip, or its conditioned beginning."""
         shorter = shorten(voice, self.seconds, self.durations)
         if shorter is not voice:
             self.seen.add("references cut")

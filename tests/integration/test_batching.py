@@ -15,8 +15,8 @@ import yaml
 from safetensors.torch import save_file
 
 from engine import Audio, Engine, Options, Request, Voice, batching, load, upstream
-from engine.errors import DeviceError, EngineError, OptionsError, TextError
 from engine.dit import embed_text
+from engine.errors import DeviceError, EngineError, OptionsError, TextError
 
 LOSSLESS = 1e-3
 TEXTS = [

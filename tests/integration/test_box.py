@@ -11,11 +11,10 @@ import torch
 
 import engine
 from engine import Engine, Options, upstream
-from engine.checkpoint import VOICES
+from engine.checkpoint import VOICES, sha256
 from engine.errors import CheckpointError, OptionsError, ReferenceClipError, TextError
 from engine.loading import load
 from engine.reference import Voice
-from engine.checkpoint import sha256
 
 WORDS = "Thanks for watching, see you next time."
 

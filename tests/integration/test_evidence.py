@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from engine import Engine, Options, Voice, grids, sampler, text
+from engine import Engine, Options, Voice, sampler, text
 from engine.loading import load
 from engine.optimizations import (
     attention,
@@ -71,7 +71,7 @@ CASES = [
     ("schedule", {"nfe": 5, "schedule": "epss"}),
     ("schedule", {"nfe": 5, "schedule": "uniform"}),
     ("schedule", {"nfe": 5, "schedule": "sway"}),
-    *(("schedule", {"nfe": steps, "schedule": "searched"}) for steps in grids.searched()),
+    *(("schedule", {"nfe": steps, "schedule": "searched"}) for steps in searched()),
 ]
 
 

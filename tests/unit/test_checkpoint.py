@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from engine import checkpoint, upstream
-from engine.errors import CheckpointError, EngineError, OfflineError
 from engine.checkpoint import sha256
+from engine.errors import CheckpointError, EngineError, OfflineError
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.evidence import Evaluation
-from engine.optimizations import guidance
+from engine import proofs, sampler
+from engine.evidence import Observations, Trace
 from engine.options import Guidance, Options
 
 TIMES = torch.tensor([0.0, 0.1, 0.4, 0.5, 0.6, 0.9])
@@ -22,7 +22,7 @@ class Halves:
     def __init__(self) -> None:
         self.calls: list[str] = []
 
-    def __call__(self, x: Any, evaluation: int, half: guidance.Half) -> Any:
+    def __call__(self, x: Any, evaluation: int, half: sampler.Half) -> Any:
         self.calls.append(half)
         conditional, unconditional = torch.sin(x + evaluation), torch.cos(2 * x - evaluation)
         return {
@@ -35,7 +35,7 @@ class Halves:
 def flows(options: Options) -> tuple[list[Any], list[str]]:
     """The guided flow of each evaluation at one and the same x, and the calls that it took."""
     halves, x = Halves(), torch.linspace(-1, 1, 24).reshape(2, 3, 4)
-    flow = guidance.apply(halves, options, TIMES)
+    flow = sampler.Guided(halves, options, TIMES, lambda _: None)
     return [flow(x, evaluation) for evaluation in range(len(TIMES))], halves.calls
 
 
@@ -85,51 +85,97 @@ def test_without_guidance_only_the_conditional_half_is_computed() -> None:
 
 
 def test_requests_do_not_share_a_direction() -> None:
-    """What one request keeps, another never sees."""
+    """What one request keeps, another never sees: without its own it computes both halves."""
     options, x = Options(guidance="reuse"), torch.ones(1, 1, 1)
-    one, other = (guidance.apply(Halves(), options, TIMES) for _ in range(2))
+    calls = Halves(), Halves()
+    one, other = (sampler.Guided(halves, options, TIMES, lambda _: None) for halves in calls)
     one(x, 0)
-    with pytest.raises(IndexError):
-        other(x, 1)
+    other(x, 1)
+    assert calls[1].calls == ["both"]
 
 
 PACKED, SEPARATE, SINGLE = (2,), (1, 1), (1,)
+PATTERNS = {
+    "packed": [PACKED] * 6,
+    "separate": [SEPARATE] * 6,
+    "interval": [PACKED] * 3 + [SINGLE] * 3,
+    "reuse": [PACKED, SINGLE] * 3,
+}
 
 
-@pytest.mark.parametrize(
-    ("options", "halves"),
-    [
-        (Options(), [PACKED] * 6),
-        (Options(guidance="separate"), [SEPARATE] * 6),
-        (Options(guidance="interval", guidance_until=0.5), [PACKED] * 3 + [SINGLE] * 3),
-        (Options(guidance="reuse"), [PACKED, SINGLE] * 3),
-        (Options(cfg_strength=0.0), [SINGLE] * 6),
-    ],
-    ids=str,
-)
-def test_the_proof_is_what_went_through_the_transformer(options: Options, halves: list[Any]) -> None:
+def seen(options: Options, halves: list[Any], strengths: Any = None) -> Observations:
+    """An engine whose one batch went through the transformer like this."""
+    trace = Trace(options, 0, slice(1))
+    trace.times, trace.steps, trace.halves = TIMES[: len(halves)], list(range(len(halves))), halves
+    trace.strengths = torch.tensor([2.0] * len(halves) if strengths is None else strengths)
+    observed = Observations()
+    observed.traces.append(trace)
+    return observed
+
+
+@pytest.mark.parametrize("way", PATTERNS)
+def test_the_proof_is_what_went_through_the_transformer(way: Any) -> None:
     """Each way is proven by its own pattern of rows and by none of the others."""
-    patterns = ([PACKED] * 6, [SEPARATE] * 6, [PACKED] * 3 + [SINGLE] * 3, [PACKED, SINGLE] * 3, [SINGLE] * 6)
-    for pattern in patterns:
-        seen = [
-            Evaluation(float(t), index, calls)
-            for index, (t, calls) in enumerate(zip(TIMES, pattern, strict=True))
-        ]
-        assert guidance.evidence(options, seen).proven is (pattern == halves)
-    assert guidance.evidence(options, []).proven is None
+    for name, halves in [*PATTERNS.items(), ("none", [SINGLE] * 6)]:
+        options = Options(guidance=way, nfe=6)
+        assert proofs.guidance(options, seen(options, halves)).proven is (name == way)
+    assert proofs.guidance(Options(), Observations()).proven is None
+
+
+def test_no_guidance_is_proven_by_single_halves() -> None:
+    """And by no row of the other half."""
+    options = Options(cfg_strength=0.0)
+    assert proofs.guidance(options, seen(options, [SINGLE] * 6)).proven is True
+    assert proofs.guidance(options, seen(options, [PACKED] * 6)).proven is False
 
 
 def test_work_that_is_not_saved_is_no_proof() -> None:
     """An interval that never ends before the last evaluation, or nothing to reuse, saved no row."""
-    whole = [Evaluation(t, index, PACKED) for index, t in enumerate((0.0, 0.3))]
-    assert guidance.evidence(Options(guidance="interval", guidance_until=0.9), whole).proven is False
-    assert guidance.evidence(Options(guidance="reuse"), whole[:1]).proven is False
+    for options in (Options(guidance="interval", guidance_until=0.6), Options(guidance="reuse")):
+        assert proofs.guidance(options, seen(options, [PACKED] * 2)).proven is False
 
 
 def test_the_rows_are_said() -> None:
     """The evidence counts them, for the table that a person reads."""
-    seen = [Evaluation(0.0, 0, PACKED), Evaluation(0.5, 1, SINGLE)]
-    assert guidance.evidence(Options(guidance="reuse"), seen).observed == "3 rows for 2 evaluations: 2 1"
+    options = Options(guidance="reuse")
+    said = proofs.guidance(options, seen(options, [PACKED, SINGLE])).observed
+    assert said == "3 rows for 2 evaluations: 2 1"
+
+
+@given(strength=st.floats(0.1, 10), other=st.floats(0, 10))
+def test_the_strength_is_measured_and_not_believed(strength: float, other: float) -> None:
+    """A flow that was guided by another strength than the one asked for disproves it."""
+    options = Options(cfg_strength=strength)
+    found = seen(options, [PACKED], [other])
+    close = abs(strength - other) <= proofs.TOLERANCE * strength
+    assert proofs.cfg_strength(options, found).proven is close
+
+
+@pytest.mark.parametrize("options", [Options(), Options(cfg_strength=5.0), Options(cfg_strength=0.0),
+    Options(guidance="separate"), Options(guidance="interval"), Options(guidance="reuse")], ids=str)  # fmt: skip
+def test_a_trace_measures_the_strength_of_every_evaluation(options: Options) -> None:
+    """From the halves that the transformer gave and the flow that came of them, whatever the way."""
+    trace = Trace(options, 1, slice(0, 3))
+    flow = sampler.Guided(Halves(), options, TIMES, trace.add)
+    x = torch.linspace(-1, 1, 24).reshape(2, 3, 4)
+    for evaluation in range(len(TIMES)):
+        flow(x, evaluation)
+    inside = [options.guidance != "interval" or t < options.guidance_until for t in TIMES.tolist()]
+    due = [options.cfg_strength * guided for guided in inside]
+    assert torch.stack(trace.strengths).tolist() == pytest.approx(due, abs=1e-4)
+
+
+def test_a_flow_that_takes_no_notice_of_the_strength_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fault that left every proof true: a strength of two whatever was asked for."""
+    asked = Options(cfg_strength=5.0)
+    trace = Trace(asked, 0, slice(0, 3))
+    flow = sampler.Guided(Halves(), Options(), TIMES, trace.add)
+    for evaluation in range(len(TIMES)):
+        flow(torch.linspace(-1, 1, 24).reshape(2, 3, 4), evaluation)
+    trace.times, trace.strengths = TIMES, torch.stack(trace.strengths)
+    observed = Observations()
+    observed.traces.append(trace)
+    assert proofs.cfg_strength(asked, observed).proven is False
 
 
 def test_every_guidance_is_tested_here() -> None:

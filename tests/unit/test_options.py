@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import grids
 from engine.errors import OptionsError
-from engine.options import EPSS_STEPS, MAX_NFE, PRESETS, Compile, Int8, Options, Precision
+from engine.options import EPSS_STEPS, MAX_NFE, PRESETS, Compile, Int8, Options, Precision, searched
 
 ANYTHING = st.one_of(
     st.none(),
@@ -177,7 +176,7 @@ def test_a_grid_that_was_not_searched_is_refused() -> None:
     """Without a grid for that step count, or with another solver than the search's."""
     with pytest.raises(OptionsError, match="searched"):
         Options(nfe=33, schedule="searched")
-    for steps in grids.searched():
+    for steps in searched():
         assert Options(nfe=steps, schedule="searched").steps == steps
         with pytest.raises(OptionsError, match="searched"):
             Options(nfe=2 * steps, schedule="searched", solver="midpoint")

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.checkpoint import find
+from engine.checkpoint import find, sha256
 from engine.errors import CheckpointError
 from engine.voices import seeded
-from engine.checkpoint import sha256
 
 
 def content(folder: Path) -> dict[str, str]:

@@ -12,10 +12,10 @@ import torch
 from engine import upstream
 from engine.errors import CheckpointError, DeviceError
 from engine.evidence import Observations
+from engine.loading import load_weights
 from engine.optimizations import vocoder_backend
 from engine.options import Options
 from engine.vocoder import VocosVocoder
-from engine.loading import load_weights
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason="needs the onnx extra")
