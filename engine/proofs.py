@@ -120,12 +120,13 @@ def _rows_due(trace: Trace) -> list[tuple[int, ...]]:
 
 
 def _strengths_due(trace: Trace) -> list[float]:
-    """How strongly each evaluation had to be guided: outside of an interval not at all."""
+    """How strongly each evaluation had to be guided: outside of an interval, where there is no other half, not
+    at all."""
     asked = trace.asked
     if not asked.guided:
         return [0.0] * len(trace.halves)
     if asked.guidance == "interval":
-        return [asked.cfg_strength * (t < asked.guidance_until) for t in trace.times.tolist()]
+        return [asked.cfg_strength * (sum(halves) == 2) for halves in trace.halves]
     return [asked.cfg_strength] * len(trace.halves)
 
 

@@ -14,7 +14,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from engine import Audio, Engine, Options, Request, Voice, batching, load, upstream
+from engine import Audio, Engine, Options, Request, Voice, dit, load, upstream
 from engine.dit import embed_text
 from engine.errors import DeviceError, EngineError, OptionsError, TextError
 
@@ -106,7 +106,7 @@ def test_without_the_mask_padding_shows(
     tiny: Callable[..., Engine], voice: Voice, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The old fault, `attn_mask_enabled: False`: results move and the evidence says why."""
-    monkeypatch.setattr(batching, "mask_attention", lambda transformer: None)
+    monkeypatch.setattr(dit, "mask_attention", lambda transformer: None)
     work = requests(voice)[:4]
     padded = tiny(**options)
     moved = [

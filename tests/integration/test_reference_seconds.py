@@ -46,7 +46,7 @@ def test_without_its_work_it_is_disproven(
     tiny: Callable[..., Engine], example: Voice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole clip was conditioned on: an observation, whatever the options say."""
-    monkeypatch.setattr(reference_seconds, "apply", lambda prepare, *_: prepare)
+    monkeypatch.setattr(reference_seconds, "apply", lambda parts, *_: parts)
     one = tiny(reference_seconds=3.0)
     one.synthesize(WORDS, example)
     assert one.evidence()["reference_seconds"].proven is False

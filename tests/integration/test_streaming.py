@@ -141,7 +141,7 @@ def test_a_first_piece_is_proven_by_its_length(
     one = tiny(first_piece=40)
     one.synthesize(LONG, voice)
     assert {proof.proven for proof in one.evidence().values()} == {True}
-    monkeypatch.setattr(first_piece, "apply", lambda split, *_: split)
+    monkeypatch.setattr(first_piece, "apply", lambda parts, *_: parts)
     other = tiny(first_piece=40)
     other.synthesize(LONG, voice)
     assert other.evidence()["first_piece"].proven is False

@@ -60,6 +60,7 @@ def test_all_off_leaves_upstreams_modules_as_they_are(engine: Engine) -> None:
         assert not module._forward_hooks
         assert not module._forward_pre_hooks
         assert module._compiled_call_impl is None
+        assert "forward" not in vars(module)
     assert {p.dtype for p in parts.model.parameters()} == {torch.float32}
     assert not [name for name in engine._seen.counts if "cache" in name or "graphs" in name]
 
@@ -310,9 +311,12 @@ def test_a_request_that_is_done_leaves_nothing_to_the_collector(
 def test_hoisting_refuses_another_grid(tiny: Callable[..., Engine], voice: Voice) -> None:
     """Its modulations belong to the times it was loaded with."""
     one = tiny(nfe=4, hoist=True)
-    one.options = dataclasses.replace(one.options, nfe=5)
-    with pytest.raises(EngineError, match="hoist"):
-        one.synthesize(TEXT, voice)
+    with pytest.raises(OptionsError, match="nfe=5 of one request with hoist"):
+        one.synthesize(TEXT, voice, nfe=5)
+    times = sampler.evaluation_times(sampler.time_grid(Options(nfe=5), "cpu"), sampler.SOLVERS["euler"])
+    x = torch.zeros(1, 9, 100)
+    with pytest.raises(EngineError, match="hoist"), one._open().backbone(x, x[:, :, 0].long(), times, None):
+        pass
 
 
 def test_separate_guidance_is_lossless(tiny: Callable[..., Engine], engine: Engine, voice: Voice) -> None:

@@ -151,8 +151,11 @@ def test_the_strength_is_measured_and_not_believed(strength: float, other: float
     assert proofs.cfg_strength(options, found).proven is close
 
 
-@pytest.mark.parametrize("options", [Options(), Options(cfg_strength=5.0), Options(cfg_strength=0.0),
-    Options(guidance="separate"), Options(guidance="interval"), Options(guidance="reuse")], ids=str)  # fmt: skip
+WAYS = [{"cfg_strength": 2.0}, {"cfg_strength": 5.0}, {"cfg_strength": 0.0}]
+WAYS += [{"guidance": name} for name in ("separate", "interval", "reuse")]
+
+
+@pytest.mark.parametrize("options", [Options(**way) for way in WAYS], ids=str)
 def test_a_trace_measures_the_strength_of_every_evaluation(options: Options) -> None:
     """From the halves that the transformer gave and the flow that came of them, whatever the way."""
     trace = Trace(options, 1, slice(0, 3))

@@ -12,10 +12,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine import options as engine_options
 from engine import sampler
 from engine.batches import Inputs
 from engine.errors import UsageError
-from engine.options import GRIDS, Options, searched
+from engine.options import GRIDS, Options
 from tests.studies import gridrecord, gridsearch
 from tests.studies.gridsearch import CANDIDATES, Problem
 
@@ -154,7 +155,7 @@ def test_texts_are_either_searched_on_or_held_out() -> None:
 def test_the_shipped_grids_can_be_sampled() -> None:
     """Each rises from 0 to 1 in its steps, and the record that came with them says that each is better."""
     record = json.loads(GRIDS.read_text())
-    for steps, grid in searched().items():
+    for steps, grid in engine_options.searched().items():
         assert len(grid) == steps + 1
         assert (grid[0], grid[-1]) == (0.0, 1.0)
         assert all(a < b for a, b in itertools.pairwise(grid))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -13,6 +16,7 @@ from engine.evidence import Observations
 from engine.optimizations import reference_seconds
 from engine.options import Options
 from engine.reference import Voice
+from tests.unit.parts import parts
 
 RATE = 16_000
 A_BYTE = 0.06
@@ -39,10 +43,17 @@ def speech(*clauses: str, pause: float = 0.3) -> Voice:
 CLAUSES = ("When I was young,", "my father kept a garden behind the house.", "Every spring he planted beans.")
 
 
-def test_off_hands_back_the_function_itself() -> None:
+def test_off_hands_back_the_parts_themselves() -> None:
     """Off means untouched."""
-    prepare = reference_seconds.apply(lambda voice: voice, Options(), Observations())  # type: ignore[arg-type, return-value]
-    assert prepare.__name__ == "<lambda>"
+    whole = parts()
+    assert reference_seconds.apply(whole, Options(), Observations()) is whole
+
+
+def test_a_length_that_the_checkpoint_cuts_to_anyway_is_refused() -> None:
+    """It could never be seen to work."""
+    checkpoint = SimpleNamespace(name="box", max_seconds=14.0)
+    with pytest.raises(OptionsError, match="reference_seconds=9"):
+        reference_seconds.apply(parts(checkpoint=checkpoint), Options(reference_seconds=9), Observations())
 
 
 def test_a_clip_that_fits_is_the_clip_itself() -> None:
@@ -134,7 +145,8 @@ def test_the_proof_is_the_longest_clip_conditioned_on() -> None:
     observed.add("requests")
     observed.most("longest reference ms", 2900)
     verdicts.append(reference_seconds.evidence(on, observed).proven)
-    reference_seconds.apply(lambda voice: voice, on, observed)(speech(*CLAUSES))  # type: ignore[arg-type, return-value]
+    prepare: Any = lambda voice: voice  # noqa: E731
+    reference_seconds.Shortened(prepare, 3, None, observed)(speech(*CLAUSES))
     verdicts.append(reference_seconds.evidence(on, observed).proven)
     observed.most("longest reference ms", 5000)
     verdicts.append(reference_seconds.evidence(on, observed).proven)

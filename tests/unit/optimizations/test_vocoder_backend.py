@@ -16,6 +16,7 @@ from engine.loading import load_weights
 from engine.optimizations import vocoder_backend
 from engine.options import Options
 from engine.vocoder import VocosVocoder
+from tests.unit.parts import parts
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason="needs the onnx extra")
@@ -41,8 +42,8 @@ def exported(vocos: Any) -> Path:
 def test_off_hands_back_the_vocoder_itself(vocos: Any) -> None:
     """Nothing is exported, nothing is opened."""
     observed = Observations()
-    plain = VocosVocoder(vocos, observed)
-    assert vocoder_backend.apply(plain, vocos, Options(), observed, "cpu") is plain
+    whole = parts(vocoder=VocosVocoder(vocos, observed))
+    assert vocoder_backend.apply(whole, Options(), observed) is whole
     assert not observed.counts
 
 
@@ -51,7 +52,7 @@ def test_the_sound_is_torchs(vocos: Any, exported: Path, batch: int, frames: int
     """Any length and any batch from one file."""
     observed = Observations()
     plain = VocosVocoder(vocos, observed)
-    other = vocoder_backend.apply(plain, vocos, ON, observed, "cpu")
+    other = vocoder_backend.apply(parts(vocos=vocos), ON, observed).vocoder
     mel = torch.randn(batch, 100, frames) * 2 - 3
     with torch.inference_mode():
         expected, wave = plain.decode(mel), other.decode(mel)
@@ -133,7 +134,7 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(vocoder_backend.importlib, "import_module", fake)  # type: ignore[attr-defined]
     with pytest.raises(DeviceError, match=r"\[onnx\]") as caught:
-        vocoder_backend.apply(VocosVocoder(vocos, Observations()), vocos, ON, Observations(), "cpu")
+        vocoder_backend.apply(parts(vocos=vocos), ON, Observations())
     assert missing in caught.value.given
 
 
