@@ -120,8 +120,8 @@ def _rows_due(trace: Trace) -> list[tuple[int, ...]]:
 
 
 def _strengths_due(trace: Trace) -> list[float]:
-    """How strongly each evaluation had to be guided: outside of an interval, where there is no other half, not
-    at all."""
+    """How strongly each evaluation had to be guided: not at all outside of an interval, where there is no
+    other half."""
     asked = trace.asked
     if not asked.guided:
         return [0.0] * len(trace.halves)

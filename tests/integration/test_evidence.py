@@ -152,6 +152,8 @@ def test_on_without_its_work_is_disproven(
     switch_off(name, monkeypatch)
     seen = proofs(tiny(**options), voice)
     assert seen.pop(name) is False
+    if options.get("cfg_strength") == 0:  # guided after all, and so by a strength nobody asked for
+        assert {seen.pop(other) for other in ("guidance", "cfg_strength") if other in seen} == {False}
     assert set(seen.values()) == {True}
 
 
