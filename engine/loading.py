@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -162,12 +163,21 @@ def _device(name: str | None) -> str:
     return name
 
 
+PREFIXES = ("ema_model.", "module.", "_orig_mod.")
+"""What averaging, parallel training and compilation put before upstream's names of parameters."""
+
+BOOKKEEPING = ("initted", "step", "mel_spec.mel_stft.mel_scale.fb", "mel_spec.mel_stft.spectrogram.window")
+"""Names in a checkpoint that are no parameters: of the averaging, and mel buffers of early checkpoints
+(upstream's `load_checkpoint`)."""
+
+EMBEDDING = "transformer.text_embed.text_embed.weight"
+"""The parameter whose first size is the vocabulary's, with one more for the filler."""
+
+
 def state_dict(path: Path) -> dict[str, Any]:
     """Tensors of a checkpoint by upstream's parameter names, read on the CPU.
 
-    Both published formats: safetensors, and `.pt` read with `weights_only=True`. The `ema_model.` prefix and
-    the bookkeeping of the averaging are removed, and so are mel buffers of early checkpoints (upstream's
-    `load_checkpoint`).
+    Both published formats: safetensors, and `.pt` read with `weights_only=True`.
 
     Raises:
         CheckpointError: truncated, not a checkpoint, or a file that would run code.
@@ -188,31 +198,94 @@ def state_dict(path: Path) -> dict[str, Any]:
         else:
             raw = torch.load(path, map_location="cpu", weights_only=True)
             raw = raw.get("ema_model_state_dict", raw.get("model_state_dict", raw))
-        tensors = {name.removeprefix("ema_model."): value for name, value in raw.items()}
+        return {name: value for key, value in raw.items() if (name := _plain_name(key)) not in BOOKKEEPING}
     except (SafetensorError, *stream, *content) as error:
-        raise CheckpointError(
-            f"weights {path} ({str(error)[:120].splitlines()[:1]})",
-            "a whole safetensors or .pt checkpoint",
-            "Download it again",
-        ) from error
-    skipped = ("initted", "step", "mel_spec.mel_stft.mel_scale.fb", "mel_spec.mel_stft.spectrogram.window")
-    return {name: value for name, value in tensors.items() if name not in skipped}
+        raise _unreadable(path, str(error)) from error
+
+
+def _plain_name(key: str) -> str:
+    """Upstream's name of a parameter."""
+    while key.startswith(PREFIXES):
+        key = key.partition(".")[2]
+    return key
+
+
+def _unreadable(path: Path, reason: str) -> CheckpointError:
+    """What is wrong with a weight file, and what to do about it."""
+    foreign = re.search(r"GLOBAL (\w+(?:\.\w+)*)", reason)
+    if foreign:
+        return CheckpointError(
+            f"weights {path} that hold a Python object ({foreign[1]})",
+            "tensors alone: opening other objects can run code",
+            "Where the file is trusted, save its tensors alone: torch.save({'ema_model_state_dict': ...})",
+        )
+    first = reason.strip().splitlines()[:1] or ["unreadable"]
+    return CheckpointError(
+        f"weights {path} ({first[0][:120]})", "a whole safetensors or .pt checkpoint", "Download it again"
+    )
 
 
 def load_weights(module: Any, path: Path) -> None:
-    """Copy the tensors of a checkpoint into `module`: every parameter, none left over.
+    """Copy the tensors of a checkpoint into `module`: every parameter, none left over, all of them finite.
 
     Raises:
-        CheckpointError: the file cannot be read, or names or shapes differ, so that it belongs to another
-            architecture.
+        CheckpointError: the file cannot be read, names or shapes differ, so that it belongs to another
+            architecture or vocabulary, or it holds NaN.
     """
+    import torch
+
+    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    if path.suffix == ".safetensors":
+        _compare(_header(path), expected, module, path)  # before gigabytes of it are read
     tensors = state_dict(path)
+    _compare({name: getattr(value, "shape", None) for name, value in tensors.items()}, expected, module, path)
+    for name, value in tensors.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise CheckpointError(
+                f"weights {path} with NaN or infinite numbers in {name}",
+                "finite numbers",
+                "Take an earlier checkpoint of that training, or download it again",
+            )
+    module.load_state_dict(tensors)
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """The shapes of the tensors in a safetensors file, by upstream's parameter names.
+
+    Raises:
+        CheckpointError: it is none.
+    """
+    from safetensors import SafetensorError, safe_open
+
     try:
-        module.load_state_dict(tensors)
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines()[1:4]]
+        with safe_open(str(path), framework="pt") as file:
+            shapes = {_plain_name(key): tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _unreadable(path, str(error)) from error
+    return {name: shape for name, shape in shapes.items() if name not in BOOKKEEPING}
+
+
+def _compare(shapes: dict[str, Any], expected: dict[str, Any], module: Any, path: Path) -> None:
+    """Refuse tensors that are not those of the module.
+
+    Raises:
+        CheckpointError: one is missing, strange or misshapen, and the first of them is named.
+    """
+    embedding = shapes.get(EMBEDDING)
+    if embedding and EMBEDDING in expected and embedding[0] != expected[EMBEDDING][0]:
         raise CheckpointError(
-            f"weights {path} for another architecture ({' '.join(lines)[:300]})",
+            f"weights {path} for {embedding[0] - 1} tokens with a vocabulary of {expected[EMBEDDING][0] - 1}",
+            "the vocabulary that the weights were trained with",
+            "Put its vocab.txt beside the weights",
+        )
+    missing, strange = expected.keys() - shapes.keys(), shapes.keys() - expected.keys()
+    misshapen = [name for name in expected.keys() & shapes.keys() if shapes[name] != expected[name]]
+    faults = [f"without {name}" for name in sorted(missing)]
+    faults += [f"with {name}" for name in sorted(strange)]
+    faults += [f"with {name} of shape {shapes[name]}, not {expected[name]}" for name in sorted(misshapen)]
+    if faults:
+        raise CheckpointError(
+            f"weights {path} for another architecture ({'; '.join(faults[:3])[:300]})",
             f"the parameters of {type(module).__name__} as configured",
             "Use the configuration that came with these weights",
-        ) from error
+        )

@@ -17,9 +17,9 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from engine.checkpoint import writable_cache
 from engine.errors import DeviceError, OptionsError
 from engine.evidence import Evidence, Observations
+from engine.files import writable_cache
 from engine.optimizations import Parts
 from engine.options import Options
 

@@ -11,9 +11,9 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.checkpoint import writable_cache
 from engine.errors import CheckpointError, DeviceError
 from engine.evidence import Evidence, Observations
+from engine.files import writable_cache
 from engine.optimizations import Parts
 from engine.options import Options
 

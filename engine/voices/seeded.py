@@ -44,7 +44,7 @@ def ensure(name: str, folder: Path | None = None) -> Path:
     """
     from safetensors import SafetensorError
 
-    from engine.checkpoint import cache
+    from engine.files import cache
 
     if name not in SIZES:
         raise CheckpointError(
@@ -80,7 +80,7 @@ def _write(name: str, folder: Path) -> None:
     import yaml
     from safetensors.torch import save_file
 
-    from engine.checkpoint import sha256
+    from engine.files import sha256
 
     arch = {**SIZES[name], "text_mask_padding": True, "qk_norm": None, "pe_attn_head": None}
     config = {"model": {"name": name, "backbone": "DiT", "arch": arch, "mel_spec": upstream.MEL_SPEC}}
