@@ -89,6 +89,10 @@ def find(name: str | Path, *, vocoder: str | Path | None = None) -> Checkpoint:
         OfflineError: a published model is not in the local cache and the hub cannot be reached.
     """
     key = str(name)
+    if not key.strip():
+        raise CheckpointError(
+            f"checkpoint {key!r}", f"one of {', '.join(known())}, a folder or a weight file", "Name one"
+        )
     if key in HUB:
         return _from_hub(key, vocoder)
     try:

@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from engine import text
 from engine.errors import TextError
 
-SPEECH = st.text(st.sampled_from("abc ,.;:!?…。！？，；：、中文é\n\t😀"), max_size=120)
-
 
 @given(st.text(max_size=200))
 def test_normalised_text_is_clean_and_stays_as_it_is(words: str) -> None:
