@@ -115,72 +115,78 @@ class Trace:
         self.times: Any = []
         self.steps: list[int] = []
         self.halves: list[tuple[int, ...]] = []
-        self.strengths: Any = []
-        self.errors: Any = []
+        self.strengths: Any = None
+        self.errors: Any = None
         self._points: list[Tensor] = []
         self._flows: list[Tensor] = []
-        self._direction: Tensor | None = None
+        self._conditional: list[Tensor] = []
+        self._directions: list[Tensor] = []
 
     def add(self, evaluation: Evaluation) -> None:
         """Take down one evaluation."""
+        row, frames = self._place
+        first, last = evaluation.outputs[0], evaluation.outputs[-1]
         self.times.append(evaluation.time)
         self.steps.append(evaluation.step)
         self.halves.append(evaluation.halves)
         self._points.append(self._seen(evaluation.x))
         self._flows.append(self._seen(evaluation.flow))
-        self.strengths.append(self._strength(evaluation))
+        self._conditional.append(self._seen(first))
+        if sum(evaluation.halves) == 2:  # in one call, the other half's row is the same one from the end
+            unconditional = last[row - len(evaluation.x), frames].float()
+            self._directions.append(self._conditional[-1] - unconditional)
+        elif self._directions:
+            self._directions.append(self._directions[-1])
 
     def finish(self, x: Tensor) -> None:
         """Judge the course by where it ended, `x` [b, n, d]; the numbers themselves are let go."""
         import torch
 
-        self.strengths = torch.stack(self.strengths)
-        self.errors = torch.stack(list(self._errors(self._seen(x))))
         self.times = torch.stack(self.times)
-        self._points, self._flows, self._direction = [], [], None
+        flows = torch.stack(self._flows)  # [nfe, frames, d]
+        self.strengths = self._strengths(flows - torch.stack(self._conditional))
+        self.errors = self._errors(torch.stack([*self._points, self._seen(x)]), flows)
+        self._points, self._flows, self._conditional, self._directions = [], [], [], []
 
     def _seen(self, x: Tensor) -> Tensor:
         return x[self._place].float().clone()
 
-    def _strength(self, evaluation: Evaluation) -> Tensor:
-        """How much of the guiding direction, this evaluation's or the last one's, is in the flow."""
+    def _strengths(self, added: Tensor) -> Tensor:
+        """How much of the guiding direction, its own or the last one, each evaluation added, [nfe]."""
         import torch
 
-        row, frames = self._place
-        first, last = evaluation.outputs[0], evaluation.outputs[-1]
-        conditional = self._seen(first)
-        added = self._flows[-1] - conditional
-        if sum(evaluation.halves) == 2:  # in one call, the other half's row is the same one from the end
-            self._direction = conditional - last[row - len(evaluation.x), frames].float()
-        if self._direction is None:
-            return torch.where(added.any(), torch.inf, 0.0)
-        return (added * self._direction).sum() / self._direction.square().sum()
+        if len(self._directions) < len(added):
+            return torch.where(added.flatten(1).any(dim=1), torch.inf, 0.0)
+        directions = torch.stack(self._directions)
+        strengths: Tensor = (added * directions).sum((1, 2)) / directions.square().sum((1, 2))
+        return strengths
 
-    def _errors(self, end: Tensor) -> Iterator[Tensor]:
-        """For each step the larger of two distances: of its second stage from its place, of its end from its
-        own."""
+    def _errors(self, points: Tensor, flows: Tensor) -> Tensor:
+        """For each step the larger of two distances: of its second stage from its place, and of its end from
+        its own; [steps]. `points` [nfe + 1, frames, d], the last being the end, `flows` [nfe, frames, d]."""
         import torch
 
         at, weights = RULES[self.asked.solver]
         stages = len(at)
-        starts = [*self.times[::stages], torch.ones_like(self.times[0])]
-        ends = [*self._points[stages::stages], end]
-        for step, (here, there) in enumerate(zip(self._points[::stages], ends, strict=False)):
-            length = starts[step + 1] - starts[step]
-            flows = self._flows[step * stages : (step + 1) * stages]
-            moved = length * sum(weight * flow for weight, flow in zip(weights, flows, strict=False))
-            error = _distance(there - here, moved, here)
-            for stage in range(1, min(stages, len(flows))):
-                place = self._points[step * stages + stage] - here
-                error = torch.maximum(error, _distance(place, at[stage] * length * flows[0], here))
-            yield error
+        steps = len(flows) // stages
+        whole = steps * stages
+        begins = self.times[:whole:stages]
+        lengths = torch.cat([begins, torch.ones_like(begins[:1])]).diff()[:, None, None]
+        here, there = points[:whole:stages], points[stages : whole + 1 : stages]
+        stage_flows = [flows[stage:whole:stages] for stage in range(stages)]
+        moved = lengths * sum(weight * flow for weight, flow in zip(weights, stage_flows, strict=True))
+        errors = _distance(there - here, moved, here)
+        for stage in range(1, stages):
+            place = points[stage:whole:stages] - here
+            errors = torch.maximum(errors, _distance(place, at[stage] * lengths * stage_flows[0], here))
+        return errors
 
 
-def _distance(found: Tensor, expected: Any, size: Tensor) -> Tensor:
-    """How far two movements are apart; 1 is a thousandth of the movement and a few bits of the place."""
-    allowed = 1e-3 * expected.norm() + 1e-6 * size.norm()
-    distance: Tensor = (found - expected).norm() / allowed
-    return distance
+def _distance(found: Tensor, expected: Tensor, size: Tensor) -> Tensor:
+    """How far movements [steps, frames, d] are apart, [steps]; 1 is a thousandth of the movement and a few
+    bits of the place."""
+    found, expected, size = ((x * x).sum((1, 2)).sqrt() for x in (found - expected, expected, size))
+    return found / (1e-3 * expected + 1e-6 * size)
 
 
 class Observations:

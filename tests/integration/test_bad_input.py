@@ -103,6 +103,38 @@ def test_any_options_are_audio_or_a_named_error(
     is_audio(audio)
 
 
+@given(
+    words=st.text(st.sampled_from("ab é中。,!😀\x00\u200b\u0301_%"), max_size=80),
+    more=st.fixed_dictionaries(
+        {},
+        optional={
+            "fade": st.sampled_from([0, 0.15, 2, None]),
+            "pause": st.sampled_from([0, 0.1, -1, "x"]),
+            "duration": st.sampled_from([None, 0.5, 2.0, 1e9]),
+            "trim": st.sampled_from([True, False, 1]),
+            "nfe": st.sampled_from([None, 1, 3, 0, 1.5]),
+            "cfg_strength": st.sampled_from([None, 0.0, 3, float("nan")]),
+            "speed": st.sampled_from([0.3, 1, 3, 9]),
+        },
+    ),
+)
+@CHEAP
+def test_any_request_streamed_or_batched_is_audio_or_a_named_error(
+    engine: Engine, voice: Voice, words: str, more: dict[str, Any]
+) -> None:
+    """Piece by piece, and beside another one."""
+    for say in (
+        lambda: list(engine.stream(words, voice, **more)),
+        lambda: engine.synthesize_batch([Request("Hello.", voice), Request(words, voice, **more)]),
+    ):
+        try:
+            audios = say()
+        except EngineError:
+            continue
+        for audio in audios:
+            is_audio(audio)
+
+
 def clips(folder: Path) -> dict[str, Path]:
     """Every kind of clip that cannot work."""
     t = np.arange(RATE) / RATE

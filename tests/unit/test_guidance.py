@@ -163,9 +163,10 @@ def test_a_trace_measures_the_strength_of_every_evaluation(options: Options) -> 
     x = torch.linspace(-1, 1, 24).reshape(2, 3, 4)
     for evaluation in range(len(TIMES)):
         flow(x, evaluation)
+    trace.finish(x)
     inside = [options.guidance != "interval" or t < options.guidance_until for t in TIMES.tolist()]
     due = [options.cfg_strength * guided for guided in inside]
-    assert torch.stack(trace.strengths).tolist() == pytest.approx(due, abs=1e-4)
+    assert trace.strengths.tolist() == pytest.approx(due, abs=1e-4)
 
 
 def test_a_flow_that_takes_no_notice_of_the_strength_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +176,7 @@ def test_a_flow_that_takes_no_notice_of_the_strength_is_seen(monkeypatch: pytest
     flow = sampler.Guided(Halves(), Options(), TIMES, trace.add)
     for evaluation in range(len(TIMES)):
         flow(torch.linspace(-1, 1, 24).reshape(2, 3, 4), evaluation)
-    trace.times, trace.strengths = TIMES, torch.stack(trace.strengths)
+    trace.finish(torch.zeros(2, 3, 4))
     observed = Observations()
     observed.traces.append(trace)
     assert proofs.cfg_strength(asked, observed).proven is False
