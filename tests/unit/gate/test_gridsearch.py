@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import options as engine_options
-from engine import sampler
+from engine import proofs, sampler
 from engine.batches import Inputs
 from engine.errors import UsageError
 from engine.options import GRIDS, Options
@@ -161,7 +161,7 @@ def test_the_shipped_grids_can_be_sampled() -> None:
         assert all(a < b for a, b in itertools.pairwise(grid))
         assert gridrecord.better(record["rows"], steps)
         times = sampler.time_grid(Options(nfe=steps, schedule="searched"), "cpu")
-        assert sampler.follows(times[:-1].tolist(), "searched")
+        assert proofs.follows(times[:-1].tolist(), "searched")
 
 
 def test_a_stopped_search_goes_on_where_it_was(tmp_path: Path, monkeypatch: Any) -> None:
