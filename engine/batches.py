@@ -96,14 +96,10 @@ def sample(
     try:
         return [(mel, ()) for mel in sample_batch(parts, pieces, options, seen, report)]
     except (RuntimeError, MemoryError) as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
         if len(pieces) == 1:
-            raise DeviceError(
-                f"{pieces[0].name}out of memory for {pieces[0].frames} frames ({str(error)[:200]})",
-                "memory for one piece with its reference",
-                "Use a shorter reference clip, or another device",
-            ) from error
+            raise no_room(pieces[0], error) from error
     seen.add("failed batches")
     _release()  # out here, where the traceback no longer holds the tensors of the attempt
     middle = len(pieces) // 2
@@ -155,7 +151,16 @@ def sample_batch(
     return [mel[i : i + 1, piece.reference.frames : piece.frames] for i, piece in enumerate(pieces)]
 
 
-def _out_of_memory(error: RuntimeError | MemoryError) -> bool:
+def no_room(piece: Piece, error: BaseException) -> DeviceError:
+    """What to say where memory does not hold a single piece."""
+    return DeviceError(
+        f"{piece.name}out of memory for {piece.frames} frames ({str(error)[:200]})",
+        "memory for one piece with its reference",
+        "Use a shorter reference clip, or another device",
+    )
+
+
+def out_of_memory(error: RuntimeError | MemoryError) -> bool:
     """Whether torch, on a GPU or a CPU, or Python says that memory ran out."""
     import torch
 

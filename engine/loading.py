@@ -82,34 +82,37 @@ def load(
     for step in STEPS:
         if hasattr(step, "check_device"):
             step.check_device(options, target)
-    found = checkpoints.find(checkpoint, vocoder=vocoder)
-    model, vocos = build(found)
-    return assemble(found, model.to(target), vocos.to(target), options, target)
+    assets = checkpoints.find(checkpoint, vocoder=vocoder)
+    model, vocos = build(assets)
+    return assemble(assets, model.to(target), vocos.to(target), options, target)
 
 
-def build(found: checkpoints.Checkpoint) -> tuple[Any, Any]:
+def build(assets: checkpoints.Checkpoint) -> tuple[Any, Any]:
     """Upstream's model and vocoder with the weights of a checkpoint, on the CPU and as yet untouched.
 
     Raises:
         CheckpointError: weights that are corrupt or of another architecture.
         UpstreamError: f5-tts or vocos is missing.
     """
-    model = upstream.build_model(found.arch, found.backbone, found.vocabulary)
-    load_weights(model, found.weights)
-    vocos = upstream.build_vocoder(found.vocoder / "config.yaml")
-    load_weights(vocos, found.vocoder / "pytorch_model.bin")
+    import torch
+
+    with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
+        model = upstream.build_model(assets.arch, assets.backbone, assets.vocabulary)
+        vocos = upstream.build_vocoder(assets.vocoder / "config.yaml")
+    load_weights(model, assets.weights)
+    load_weights(vocos, assets.vocoder / "pytorch_model.bin")
     return model.eval(), vocos.eval()
 
 
-def assemble(found: checkpoints.Checkpoint, model: Any, vocos: Any, options: Options, device: str) -> Engine:
+def assemble(assets: checkpoints.Checkpoint, model: Any, vocos: Any, options: Options, device: str) -> Engine:
     """Apply every toggle to upstream's modules, in the one order there is, and hand them to an engine."""
     seen = Observations()
     # Upstream makes its per-thread store on first use; two first users would each lose the other's text.
     model.transformer.clear_cache()
-    table = durations.load(found.durations) if found.durations else None
-    longest = found.max_seconds - ROOM_SECONDS
+    table = durations.load(assets.durations) if assets.durations else None
+    longest = assets.max_seconds - ROOM_SECONDS
     parts = Parts(
-        checkpoint=found,
+        checkpoint=assets,
         device=device,
         model=model,
         vocos=vocos,

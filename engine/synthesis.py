@@ -368,10 +368,16 @@ class Engine:
         """The wave of one piece, at the level of its clip; `mel` is [1, n, d].
 
         Raises:
+            DeviceError: memory does not hold it.
             EngineError: it holds NaN.
         """
-        wave = self._open().vocoder.decode(mel.permute(0, 2, 1)) * piece.reference.gain  # [1, samples]
-        samples = wave[0].cpu().numpy()
+        try:
+            wave = self._open().vocoder.decode(mel.permute(0, 2, 1)) * piece.reference.gain  # [1, samples]
+            samples = wave[0].cpu().numpy()
+        except (RuntimeError, MemoryError) as error:
+            if not batches.out_of_memory(error):
+                raise
+            raise batches.no_room(piece, error) from error
         if not np.isfinite(samples).all():
             half = options.precision != "fp32" or options.vocoder_precision != "fp32"
             raise EngineError(

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Raised when the same weights would give another file; part of its name."""
 
-PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
-"""Fastest first; a CPU engine uses the last alone."""
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+"""By device. TensorRT is none of them: it builds an engine anew for every length."""
 
 FORMATS = {"float32": "fp32", "float16": "fp16"}
 """NumPy's number formats as the options spell them."""
@@ -76,7 +76,7 @@ class OnnxVocoder:
 
 
 def session(path: Path, device: str) -> Any:
-    """An open session on the fastest provider that this onnxruntime has for the device.
+    """An open session on the device.
 
     Raises:
         DeviceError: onnxruntime is missing, or was asked for a GPU that it does not know.
@@ -84,18 +84,19 @@ def session(path: Path, device: str) -> Any:
     import torch
 
     onnxruntime = _package("onnxruntime")
-    here = set(onnxruntime.get_available_providers())
-    wanted = PROVIDERS[-1:] if device == "cpu" else PROVIDERS[:-1]
+    known = onnxruntime.get_available_providers()
+    kind, _, number = device.partition(":")
+    provider = PROVIDERS[kind]
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = torch.get_num_threads()
-    usable = [name for name in wanted if name in here]
-    if usable:
-        opened = onnxruntime.InferenceSession(str(path), settings, providers=usable)
-        if opened.get_providers()[0] in usable:  # it falls back to the CPU in silence
+    if provider in known:
+        place = {"device_id": int(number)} if number else {}
+        opened = onnxruntime.InferenceSession(str(path), settings, providers=[(provider, place)])
+        if opened.get_providers()[0] == provider:  # it falls back to the CPU in silence
             return opened
     raise DeviceError(
-        f"vocoder_backend='onnx' on {device} with an onnxruntime for {', '.join(sorted(here))}",
-        f"one of {', '.join(wanted)} at work",
+        f"vocoder_backend='onnx' on {device} with an onnxruntime for {', '.join(sorted(known))}",
+        f"{provider} at work",
         "Install onnxruntime-gpu, or use vocoder_backend='torch'",
     )
 

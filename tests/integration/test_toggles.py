@@ -229,6 +229,16 @@ def test_max_autotune_is_lossless_and_proven(tiny: Callable[..., Engine], voice:
     assert one.evidence()["compile"].proven is True
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("fresh_dynamo")
+def test_ten_compiled_engines_in_one_process_all_compile(tiny: Callable[..., Engine], voice: Voice) -> None:
+    """Dynamo gives up in silence at the eighth compilation of one code object: each engine has its own."""
+    for _ in range(10):
+        with tiny(compile="default") as one:
+            one.synthesize(TEXT, voice)
+            assert one.evidence()["compile"].proven is True
+
+
 @pytest.mark.parametrize("solver", ["euler", "midpoint", "heun"])
 @pytest.mark.parametrize("cfg_strength", [0.0, 2.0])
 def test_hoisting_is_lossless(
