@@ -39,7 +39,7 @@ def solver(options: Options, seen: Observations) -> Evidence:
         return solved_by(_steps(trace), trace.asked.solver) and all(error <= 1 for error in errors)
 
     def observed(trace: Trace) -> str:
-        error = max(trace.errors.tolist())
+        error = max(trace.errors.tolist(), default=0.0)
         return (
             f"{len(trace.halves)} evaluations in {len(_steps(trace))} steps, "
             f"the worst {error:.2g} times as far from {trace.asked.solver}'s as rounding explains"
