@@ -48,12 +48,14 @@ def allow_torchaudio_on_cpu() -> None:
 DEFERRED = {
     "einx": "x_transformers calls it in layers that no model here has",
     "encodec": "vocos makes its features for other checkpoints with it",
-    "huggingface_hub": "vocos fetches published vocoders with it",
     "librosa.filters": "f5_tts makes the mel of BigVGAN checkpoints with it",
     "pypinyin": "f5_tts spells Chinese with it, and its table of phrases takes seconds",
     "scipy.integrate": "torchdiffeq has solvers of SciPy's, which nobody asks for",
 }
-"""Modules that importing upstream pulls in, and that nothing here calls before their turn comes."""
+"""Modules that importing upstream's models pulls in, and that nothing here calls before their turn comes."""
+
+MODELS = ("f5_tts.model", "vocos")
+"""The packages that are imported without them; anything else of upstream's is imported whole."""
 
 
 class _Deferred(ModuleType):
@@ -121,7 +123,8 @@ def module(name: str) -> Any:
     """
     try:
         allow_torchaudio_on_cpu()
-        with _importing(), only_what_runs() if name not in sys.modules else contextlib.nullcontext():
+        whole = name in sys.modules or not f"{name}.".startswith(tuple(f"{package}." for package in MODELS))
+        with _importing(), contextlib.nullcontext() if whole else only_what_runs():
             return importlib.import_module(name)
     except (ImportError, OSError) as error:
         package = name.split(".")[0].replace("_", "-")
