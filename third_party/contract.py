@@ -32,7 +32,7 @@ RELIED_ON = {
     "f5_tts.model.backbones.dit.DiT.get_input_embed": "engine/sampler.py",
     "f5_tts.model.backbones.dit.DiT.clear_cache": "engine/sampler.py",
     "f5_tts.model.backbones.dit.DiT.initialize_weights": "engine/voices/seeded.py",
-    "f5_tts.model.backbones.dit.TextEmbedding.forward": "engine/text_embedding.py and engine/sampler.py",
+    "f5_tts.model.backbones.dit.TextEmbedding.forward": "engine/dit.py",
     "f5_tts.model.backbones.dit.InputEmbedding.forward": "engine/sampler.py and engine/dit.py",
     "f5_tts.model.backbones.unett.UNetT.__init__": "engine/upstream.py",
     "f5_tts.model.backbones.unett.UNetT.forward": "engine/sampler.py",
