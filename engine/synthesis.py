@@ -24,19 +24,9 @@ from engine.errors import EngineError, OptionsError
 from engine.evidence import Clock, Evidence, Observations, Proof
 from engine.optimizations import Parts
 from engine.options import Options
-from engine.pieces import (
-    FRAMES_A_SECOND,
-    SPEEDS,
-    Pace,
-    Piece,
-    Request,
-    beginning,
-    capped,
-    pick,
-    piece,
-    split,
-)  # fmt: skip
+from engine.pieces import FRAMES_A_SECOND, Pace, Piece, beginning, capped, piece, split
 from engine.reference import Reference, Voice
+from engine.requests import SPEEDS, Request, finished, pick
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -390,7 +380,7 @@ class Engine:
     def _join(self, plan: Plan, spoken: Sequence[Spoken], timings: Callable[[], Timings]) -> Audio:
         """The pieces of one request as one audio; `timings` is asked once they are joined."""
         waves = [
-            _finished(plan.request, one.wave, last=index == len(spoken) - 1)
+            finished(plan.request, one.wave, last=index == len(spoken) - 1)
             for index, one in enumerate(spoken)
         ]
         samples = cross_fade(waves, 0.0 if plan.request.pause else plan.request.fade)
@@ -412,7 +402,7 @@ class Engine:
             mels.append(spoken.mel)
             warnings |= dict.fromkeys(spoken.warnings)
             last = index == count - 1
-            samples = seam.join(_finished(request, spoken.wave, last=last), last=last)
+            samples = seam.join(finished(request, spoken.wave, last=last), last=last)
             timings += clock.lap()
             if not samples.size:  # all of it fades into the next piece
                 continue
@@ -445,35 +435,6 @@ class Engine:
 def _report(progress: Callable[[Progress], None] | None, plan: Plan, index: int, step: int) -> None:
     if progress is not None:
         progress(Progress(index + 1, len(plan.pieces), step, plan.options.nfe))
-
-
-def _finished(request: Request, wave: Samples, *, last: bool) -> Samples:
-    """One piece's wave as its request wants it, with the pause behind it; [samples]."""
-    if request.trim:
-        wave = shorten_silences(wave)
-    if request.pause and not last:
-        wave = np.concatenate([wave, np.zeros(int(request.pause * SAMPLE_RATE), np.float32)])
-    return wave
-
-
-def shorten_silences(wave: Samples) -> Samples:
-    """The wave [samples] without what is longer than half a second of silence at either side of speech.
-
-    As upstream's `remove_silence_for_generated_wav`: below -50 dBFS for more than a second; half a second of
-    it stays with what comes before, half a second with what comes after.
-    """
-    step, kept = SAMPLE_RATE // 100, 50  # 10 ms, and half a second of them
-    blocks = wave[: len(wave) // step * step].reshape(-1, step)
-    loud = np.flatnonzero(np.sqrt(np.mean(np.square(blocks), axis=1)) > 10 ** (-50 / 20))
-    if not loud.size:
-        return wave
-    near = np.zeros(len(blocks) + 1, bool)
-    near[-1] = loud[-1] >= len(blocks) - kept  # what is left behind the last whole block
-    for block in loud:
-        near[max(0, block - kept) : block + kept + 1] = True
-    keeps = np.repeat(near, step)[: len(wave)]
-    shorter: Samples = wave[: len(keeps)][keeps]
-    return shorter
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from engine.errors import UsageError
 from engine.evidence import Clock
 from engine.gate import machine as machines
 from engine.optimizations import buckets
-from engine.pieces import Request
+from engine.requests import Request
 
 if TYPE_CHECKING:
     from engine.audio import Audio

@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as arrays
 from engine import Audio, Engine, EngineError, Options, Voice
 from engine.evidence import Clock
 from engine.loading import load
-from engine.pieces import Request
+from engine.requests import Request
 
 RATE = 16_000
 CHEAP = settings(

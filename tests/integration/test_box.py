@@ -15,8 +15,8 @@ from engine.checkpoint import VOICES, sha256
 from engine.errors import CheckpointError, OptionsError, ReferenceClipError, TextError
 from engine.evidence import Clock
 from engine.loading import load
-from engine.pieces import Request
 from engine.reference import Voice
+from engine.requests import Request
 
 WORDS = "Thanks for watching, see you next time."
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from engine import Engine, Options, Voice, pieces, sampler, text, upstream
 from engine.loading import load
+from engine.requests import pick
 
 TEXTS = ["Hello there, chat!", "你好，世界。今天怎么样？", "Mixed 中文 and English, 20 ℃.", "Hi."]
 
@@ -109,7 +110,7 @@ def test_several_pieces_are_upstreams_pieces_joined(
 ) -> None:
     """Each piece equals upstream's for its own seed; the joint is upstream's cross-fade."""
     words = "The first sentence is here and it is long enough to fill a piece. " * 8
-    voice = pieces.pick(engine.checkpoint.references, None)
+    voice = pick(engine.checkpoint.references, None)
     audio = engine.synthesize(words, seed=3)
     reference = engine._parts.prepare(voice)  # type: ignore[union-attr]
     texts = pieces.split(words.strip(), engine._pace(reference, 1.0))

@@ -24,7 +24,7 @@ from engine import Engine, Options, Voice, sampler
 from engine.errors import EngineError, OptionsError
 from engine.loading import load
 from engine.optimizations import int8
-from engine.pieces import Request
+from engine.requests import Request
 
 TEXT = "Hello there, chat!"
 LOSSLESS = 1e-3

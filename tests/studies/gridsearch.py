@@ -33,7 +33,7 @@ from engine.gate.data import texts
 from engine.gate.data.files import write_atomically
 from engine.gate.data.workloads import sha256_of
 from engine.options import GRIDS, Options
-from engine.pieces import Request
+from engine.requests import Request
 from engine.synthesis import Engine
 from tests.studies import gridrecord
 from tests.studies.gridrecord import Grid

@@ -17,8 +17,9 @@ from engine import Engine, Options, Voice, load, pieces, text
 from engine.durations import Durations
 from engine.errors import EngineError, OptionsError, ReferenceClipError, TextError
 from engine.evidence import Clock
-from engine.pieces import Pace, Request
+from engine.pieces import Pace
 from engine.reference import Reference
+from engine.requests import Request
 
 SPEECH = st.text(st.sampled_from("abcde  ,.;!?。，中文é-'"), min_size=1, max_size=600)
 WORDS = "The first sentence is here. And the second one, a little longer, follows it. Then comes a third! "
@@ -305,7 +306,7 @@ def test_fade_and_pause_are_between_pieces(engine: Engine) -> None:
 
 def test_long_silences_are_shortened_and_speech_is_not() -> None:
     """To half a second at either side, as upstream's `remove_silence` does."""
-    from engine.synthesis import shorten_silences
+    from engine.requests import shorten_silences
 
     rate, rng = 24_000, np.random.default_rng(0)
     loud = rng.normal(0, 0.1, rate).astype(np.float32)

@@ -14,7 +14,7 @@ import pytest
 from engine import Engine, Voice, text, upstream
 from engine.errors import EngineError, OptionsError, TextError
 from engine.evidence import Clock
-from engine.pieces import Request
+from engine.requests import Request
 from engine.synthesis import Progress
 
 LONG = "The first sentence is here. And the second one, a little longer, follows it. Then comes a third! Yes."
