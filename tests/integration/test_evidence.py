@@ -12,38 +12,15 @@ import pytest
 import torch
 
 from engine import Engine, Options, Voice, dit, sampler, text
-from engine.loading import load
+from engine.loading import STEPS, load
 from engine.optimizations import (
-    attention,
-    batch,
-    buckets,
     compile,
-    first_piece,
     hoist,
-    int8,
-    precision,
-    reference_cache,
-    reference_seconds,
-    vocoder_backend,
-    vocoder_precision,
 )
 from engine.options import searched
 
 TEXT = "Hello there, chat!"
-MODULES = {
-    "precision": precision,
-    "vocoder_precision": vocoder_precision,
-    "int8": int8,
-    "attention": attention,
-    "vocoder_backend": vocoder_backend,
-    "compile": compile,
-    "reference_cache": reference_cache,
-    "hoist": hoist,
-    "reference_seconds": reference_seconds,
-    "buckets": buckets,
-    "batch": batch,
-    "first_piece": first_piece,
-}
+MODULES = {step.__name__.rpartition(".")[2]: step for step in STEPS}
 COMPILED = {"compile": "default", "int8": "dynamic", "attention": "flash", "buckets": True, "hoist": True}
 """Where the work is done inside compiled code, it has to be seen all the same."""
 CASES = [
