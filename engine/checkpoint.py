@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from engine import upstream
+from engine import level, upstream
 from engine.errors import CheckpointError, OfflineError
 from engine.reference import Voice
 from engine.weights import sha256
@@ -50,6 +50,7 @@ class Checkpoint:
         references: named clips that come with it; the first is the default.
         durations: table for the text front end, or none.
         max_seconds: longest reference plus generated piece.
+        level: correction of the level of its speech, or none.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Checkpoint:
     references: dict[str, Voice]
     durations: Path | None = None
     max_seconds: float = MAX_SECONDS
+    level: level.Level | None = None
 
     def digest(self) -> str:
         """SHA-256 over weights and vocoder: what a measurement is pinned to."""
@@ -139,6 +141,7 @@ def _from_folder(name: str, folder: Path, vocoder: str | Path | None) -> Checkpo
         references=_references(folder, manifest) or _example(),
         durations=folder / manifest["durations"] if manifest.get("durations") else None,
         max_seconds=float(manifest.get("max_seconds", MAX_SECONDS)),
+        level=level.of(manifest, folder / "voice.json"),
     )
 
 
