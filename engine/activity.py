@@ -15,8 +15,8 @@ from engine.audio import Samples, cross_fade
 LOUDEST_BLOCKS = 20
 """The loud level is that of so many blocks of 10 ms: one click does not set it."""
 FLOOR_SHARE, SILENT = 10, 40.0
-"""The floor is the level below which this percentage of the clip lies, leaving out what is more decibels below
-the loud level: digital silence between the words says nothing about noise elsewhere."""
+"""The floor is the level below which this percentage of the clip lies, leaving out what is so many decibels
+below the loud level: digital silence between the words says nothing about noise elsewhere."""
 ABOVE_FLOOR, BELOW_LOUD, ALWAYS_LOUD = 6.0, 30.0, 6.0
 """Decibels. What is at most `ALWAYS_LOUD` below the loud level is speech, however high the floor seems."""
 CLICK_BLOCKS = 4

@@ -101,6 +101,6 @@ def rounding_noise(bits: int, mel_spec: Any, device: str = "cpu") -> Tensor:
     impulse = torch.zeros(1, 2048, device=device)
     impulse[0, 1024] = 1.0
     with torch.inference_mode():
-        filters = mel_spec(impulse)[0, :, 4]  # [100]; the hop is 256
+        filters: Tensor = mel_spec(impulse)[0, :, 4]  # [100]; the hop is 256
     power = WINDOW_POWER / 12 / 4 ** (bits - 1)  # of the error, E|X|^2 in each bin of the spectrum
     return filters + 0.5 * math.log(math.pi / 4 * power)

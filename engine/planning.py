@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import numbers
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine import text, upstream
 from engine.durations import Durations
@@ -39,7 +39,8 @@ class Request:
         Raises:
             OptionsError: out of range, or no number.
         """
-        seed, speed = self.seed, self.speed
+        seed: Any = self.seed
+        speed: Any = self.speed
         whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
         if not whole or not 0 <= seed < 2**62:
             raise OptionsError(f"seed={seed!r}", "a whole number from 0 to 2**62", "Pass one")

@@ -100,7 +100,7 @@ def array(audio: Any, sample_rate: Any) -> tuple[Samples, int]:
             f"samples of shape {samples.shape}", "[n], [n, channels] or [channels, n]", "Pass one clip"
         )
     try:
-        rate = operator.index(sample_rate)  # type: ignore[arg-type]
+        rate = operator.index(sample_rate)
     except TypeError:
         raise ReferenceClipError(
             f"sample_rate={sample_rate!r}", "whole hertz", "Give the clip's own rate"

@@ -26,7 +26,7 @@ def tone(seconds: float, level: float = -20.0) -> Any:
     st.integers(0, 100),
 )
 def test_what_is_cut_out_is_what_is_missing(parts: list[tuple[float, float]], seed: int) -> None:
-    """For any sequence of levels: lengths add up, and without a long pause the very same samples come back."""
+    """For any sequence of levels lengths add up, and without a long pause the same samples come back."""
     samples = np.concatenate([np.zeros(seed, np.float32), *(tone(*part) for part in parts)])
     kept, removed = activity.without_long_pauses(samples, RATE)
     assert len(kept) / RATE + removed == pytest.approx(len(samples) / RATE)
@@ -58,7 +58,7 @@ def test_a_pause_of_up_to_a_second_stays(pause: float, left: float) -> None:
 
 
 def test_a_cut_makes_no_click() -> None:
-    """In noise, the two sides of the cut are faded into each other: no step is larger than the noise's own."""
+    """The two sides of a cut are faded into each other: no step is much larger than those of the hum."""
     rng = np.random.default_rng(0)
     hum = 0.01 * np.sin(2 * np.pi * 50 * np.arange(3 * RATE) / RATE + rng.uniform(0, 6))
     kept, removed = activity.without_long_pauses(

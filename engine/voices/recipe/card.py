@@ -20,11 +20,12 @@ LOUDNESS = 3.0  # dB between the speech of a voice and its clip
 LEVEL = """## Level
 The transformer learnt from unrounded speech, whose mel is silent (-11.5) above 8 kHz and between words; the
 vocoder from speech rounded to {bits} bits, whose noise fills these places. Met with such silence, the vocoder
-spoke 9 to 11 dB below the clip: so do the clips themselves once they are low-passed in floats. The manifest's
-`level` mends it (`engine/level.py`): the mean mel of {bits}-bit rounding noise is added before the vocoder, and
-its wave changed by {gain_db:+.1f} dB, measured on 80 sentences that are not in the table. `Audio.mel` is as the
-transformer made it. DNSMOS rates the same speech higher when it is quieter: without the correction, the scores
-would be 2.5 at 10 dB below the clip, and 2.3 once raised to the level of the clip (25 sentences, 7 steps).
+spoke 9 to 11 dB below the clip: so do the clips themselves once they are low-passed in floats. The `level` in
+the manifest mends it (`engine/level.py`): the mean mel of {bits}-bit rounding noise is added before the
+vocoder, and its wave changed by {gain_db:+.1f} dB, measured on 80 outputs for sentences that are not in the
+table. `Audio.mel` is as the transformer made it. DNSMOS rates the same speech higher when it is quieter:
+without the correction it is 2.50 at 10 dB below the clip, but 2.27 once that is raised to the clip's level
+(25 sentences, NFE 7).
 
 """
 CARD = """# {title}
@@ -44,9 +45,9 @@ first steps, not a product voice: a reference clip of any other speaker is not i
 ## Scores
 {held_out} held-out sentences, {each} of each voice, reference clip of the same voice, fixed seeds,
 guidance 2.0, sway -1, upstream's pruned grid of steps (`schedule="epss"`). Words by pocketsphinx, speaker by
-resemblyzer (nearest of the four clips), naturalness by DNSMOS (overall), level of the speech, pauses left out,
-in dB beside the reference clip: the voices that are farthest below and above it. Differences below are to the
-source speech of the same clips.
+resemblyzer (nearest of the four clips), naturalness by DNSMOS (overall). The level is that of the speech,
+pauses left out, in dB beside the reference clip: of the quietest and of the loudest of the four voices.
+Differences below are to the source speech of the same clips.
 
 | | clips | WER | CER | right speaker | DNSMOS | level |
 | --- | --- | --- | --- | --- | --- | --- |
