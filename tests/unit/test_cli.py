@@ -150,6 +150,145 @@ def tmp_path_with_weights(folder: Path) -> Path:
         ["--first-piece", 5],
     ],
 )
+def test_an_unknown_flag_or_value_is_a_usage_error(run: Run, tmp_path: Path, more: list[str]) -> None:
+    """The parser's own message and exit code."""
+    code, _, said = run(*speak(tmp_path / "out.wav", *more))
+    assert code == 2
+    assert "Usage" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "ref"), [("", None), ("😀", None), ("a" * 20_000, None), ("Hello.", "text.wav")]
+)
+def test_bad_text_and_clips_are_refused_before_the_model_is_loaded(
+    run: Run, tmp_path: Path, text: str, ref: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user does not wait for a model to hear about a typing error."""
+    monkeypatch.setattr("engine.checkpoint.find", None)
+    more: list[object] = []
+    if ref:
+        (tmp_path / ref).write_text("no audio")
+        more = ["--ref", tmp_path / ref, "--ref-text", "words"]
+    code, _, said = run(*speak(tmp_path / "out.wav", *more, text=text))
+    assert code == 2
+    assert said.startswith("ishowtts: ")
+
+
+@pytest.mark.parametrize("name", ["gone/out.wav", "folder", "", "out.txt", "out", "readonly.wav"])
+def test_an_unwritable_output_is_refused_before_the_model_is_loaded(
+    run: Run, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is computed for a result that has no place."""
+    monkeypatch.setattr("engine.checkpoint.find", None)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "readonly.wav").touch(0o444)
+    code, _, said = run(*speak(tmp_path / name))
+    assert code == 2
+    assert "output" in said
+
+
+def test_without_a_verb_the_help_is_shown(run: Run) -> None:
+    """And a newcomer sees what there is."""
+    _, printed, said = run()
+    assert "speak" in printed + said
+
+
+def test_a_sentence_with_brackets_is_printed_as_it_is(run: Run, tmp_path: Path) -> None:
+    """rich would take [red] for markup."""
+    _, _, said = run(*speak(tmp_path / "out.wav", "--preset", "[red]"))
+    assert "[red]" in said
+
+
+def test_profile_shows_one_screen_and_writes_the_record(run: Run, tmp_path: Path) -> None:
+    """Without trials: where the time goes, and 0 or 1 for the target, by the same rule as the record."""
+    from engine.advisor.recommend_record import load
+
+    file = tmp_path / "report.json"
+    tiny = ["profile", "--checkpoint", "seeded-tiny", "--nfe", 1, "--no-trials", "--json", file]
+    for target, expected in ((1000, 0), (1e-6, 1)):
+        code, printed, _ = run(*tiny, "--target", target)
+        report = load(file)
+        assert code == expected == report.exit_code
+        assert report.target == target
+        assert report.findings.options == "nfe=1"
+        assert sum(report.facts.stages.values()) == pytest.approx(report.facts.seconds)
+        assert "seeded-tiny, nfe=1" in printed
+        assert all(stage in printed for stage in report.facts.stages)
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [(["--target", 0], "target 0"), (["--budget", -1], "budget -1"), (["--text", ""], "text")],
+)
+def test_profile_refuses_what_cannot_be_meant_before_the_model_is_loaded(
+    run: Run, monkeypatch: pytest.MonkeyPatch, more: list[object], sentence: str
+) -> None:
+    """One sentence and exit code 2."""
+    monkeypatch.setattr("engine.checkpoint.find", None)
+    code, printed, said = run("profile", *more)
+    assert (code, printed) == (2, "")
+    assert f"ishowtts: {sentence}" in said
+
+
+def whole(printed: str) -> str:
+    """What was printed, unwrapped."""
+    return " ".join(printed.split())
+
+
+@pytest.mark.parametrize("source", ["-", "--file", "argument"])
+def test_words_come_from_the_argument_stdin_or_a_file(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    """The same words give the same bytes, with the mark that some editors put before UTF-8 and without."""
+    words = "Café, chat!"
+    run(*speak(tmp_path / "expected.wav", text=words))
+    file = tmp_path / "words.txt"
+    file.write_bytes(b"\xef\xbb\xbf" + words.encode() + b"\n")
+    arguments = speak(tmp_path / "out.wav", text="TEXT")
+    if source == "argument":
+        arguments[1] = words
+    elif source == "-":
+        arguments[1] = "-"
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(file.open("rb")))
+    else:
+        arguments[1:2] = ["--file", file]
+    assert run(*arguments)[0] == 0
+    assert (tmp_path / "out.wav").read_bytes() == (tmp_path / "expected.wav").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"caf\xe9", "byte 0xe9 at 3"),
+        (b"", "no letter or digit"),
+        (b"\x00\x00", "no letter or digit"),
+        (b"a " * 10_000, "at most 5000"),
+        (None, "No such file"),
+    ],
+)
+def test_a_file_of_no_words_is_refused_before_the_model_is_loaded(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, sentence: str
+) -> None:
+    """Missing, empty, foreign or too long: one sentence."""
+    monkeypatch.setattr("engine.checkpoint.find", None)
+    file = tmp_path / "words.txt"
+    if content is not None:
+        file.write_bytes(content)
+    code, _, said = run("speak", "--file", file, "-o", tmp_path / "out.wav")
+    assert code == 2
+    assert sentence in said
+    assert said.count("ishowtts: ") == 1
+
+
+def test_bytes_that_are_no_utf8_are_refused_as_an_argument(run: Run, tmp_path: Path) -> None:
+    """Their letters are not dropped; UTF-8 that an ASCII locale could not decode is read all the same."""
+    code, _, said = run("speak", "caf\udce9", "-o", tmp_path / "out.wav")
+    assert (code, "byte 0xe9" in said) == (2, True)
+    assert commands._words("caf\udcc3\udca9", None) == "café"
+
+
+@pytest.mark.parametrize("arguments", [[], ["-o", "out.wav"], ["Hello."]])
 def test_without_words_or_output_the_sentence_says_how(run: Run, arguments: list[str]) -> None:
     """No text, no place for the audio, or neither."""
     code, printed, said = run("speak", *arguments)
