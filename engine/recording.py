@@ -142,22 +142,22 @@ def _check_file(path: Path) -> None:
         ReferenceClipError: missing, a pipe, a device, or too large.
     """
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise ReferenceClipError(
-                f"reference clip {path} (not a regular file)",
-                "a readable audio file",
-                "Save the audio to a file, and give its path",
-            )
-        with path.open("rb"):
-            pass
+        facts = path.stat()
+        if stat.S_ISREG(facts.st_mode):
+            path.open("rb").close()
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise ReferenceClipError(
             f"reference clip {path} ({error})", "a readable audio file", "Check the path"
         ) from error
-    if found.st_size > MAX_BYTES:
+    if not stat.S_ISREG(facts.st_mode):
         raise ReferenceClipError(
-            f"reference clip {path} of {found.st_size / 1e6:.0f} MB",
+            f"reference clip {path} (not a regular file)",
+            "a readable audio file",
+            "Save the audio to a file, and give its path",
+        )
+    if facts.st_size > MAX_BYTES:
+        raise ReferenceClipError(
+            f"reference clip {path} of {facts.st_size / 1e6:.0f} MB",
             f"at most {MAX_BYTES / 1e6:.0f} MB, and {MIN_SECONDS} to {MAX_SECONDS:.0f} s",
             "Cut the clip, and its transcript with it",
         )
@@ -169,7 +169,7 @@ def _check_header(name: str, seconds: float, channels: int) -> None:
     Raises:
         ReferenceClipError: longer than `MAX_SECONDS`, or more than `MAX_CHANNELS`.
     """
-    if MAX_SECONDS < seconds < 1e6:  # beyond that, the header does not know: a FLAC written to a pipe
+    if MAX_SECONDS < seconds < 1e6:  # beyond that, the header does not know
         raise _bad_length(name, seconds)
     if channels > MAX_CHANNELS:
         raise ReferenceClipError(
