@@ -188,9 +188,27 @@ def _words(text: str | None, file: Path | None) -> str:
                 raise UsageError("- without a stdin", "an open one", "Give the text, or --file")
             content = sys.stdin.buffer.read(MAX_BYTES)
         else:
-            content = os.fsencode(text or "")  # as it was given, whatever the locale made of it
+            return _decoded(text or "")
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise UsageError(f"--file {file} ({error})", "a text file that can be read", "Check it") from error
+    return _utf8(content)
+
+
+def _decoded(argument: str) -> str:
+    """An argument as it was given, where the locale could not decode it.
+
+    Raises:
+        TextError: bytes that are no UTF-8.
+    """
+    return _utf8(os.fsencode(argument))
+
+
+def _utf8(content: bytes) -> str:
+    """The text that these bytes are.
+
+    Raises:
+        TextError: they are no UTF-8.
+    """
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -213,7 +231,7 @@ def _voice(name: str | None, clip: Path | None, words: str | None) -> Any:
         )
     if clip is None:
         return name
-    chosen = Voice(clip, words or "")
+    chosen = Voice(clip, _decoded(words or ""))
     chosen.prepared()  # refuse a bad clip before the model is loaded
     return chosen
 

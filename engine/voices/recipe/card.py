@@ -25,8 +25,8 @@ the manifest mends it (`engine/level.py`): the mean mel of {bits}-bit rounding n
 vocoder, and its wave changed by {gain_db:+.1f} dB, measured on 80 outputs for sentences that are not in the
 table. `Audio.mel` is as the transformer made it. DNSMOS rates the same speech higher when it is quieter:
 without the correction it is 2.50 at 10 dB below the clip, but 2.27 once that is raised to the clip's level
-(25 sentences, NFE 7). One gain serves every text: of the 100 outputs for the table, 99 (NFE 7) and 100 (NFE 16)
-are within 3.0 dB of their clip; a text of one short word may be 4 to 6 dB off.
+(25 sentences, NFE 7). One gain serves every text: of the 100 outputs for the table, 99 (NFE 7) and 100
+(NFE 16) are within 3.0 dB of their clip; a text of one short word may be 4 to 6 dB off.
 
 """
 CARD = """# {title}
