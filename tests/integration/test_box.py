@@ -117,6 +117,45 @@ def test_short_messages_have_a_sane_length(box: Engine, words: str) -> None:
     assert 0.2 < box.synthesize(words).seconds < 4
 
 
+@pytest.mark.parametrize("words", ["你好世界你好世界", "Привет, как дела", "......", "😀😀"])
+def test_a_transcript_is_checked_like_the_words(box: Engine, words: str) -> None:
+    """Its length would set the pace, and its sounds are guesses."""
+    clip = next(iter(box.checkpoint.references.values())).audio
+    with pytest.raises(ReferenceClipError, match="exactly what the clip says"):
+        box.synthesize(WORDS, Voice(clip, words))
+
+
+def test_numbers_of_numpy_are_numbers(box: Engine) -> None:
+    """A seed or a speed from an array gives what Python's own gives."""
+    plain = box.synthesize(WORDS, seed=3, speed=1.5)
+    assert np.array_equal(
+        box.synthesize(WORDS, seed=np.int64(3), speed=np.float32(1.5)).samples, plain.samples
+    )  # type: ignore[arg-type]
+    for seed, speed in (
+        (np.bool_(True), 1.0),
+        (3.0, 1.0),
+        (np.int64(-1), 1.0),
+        (0, np.float32("nan")),
+        (0, "1"),
+    ):
+        with pytest.raises(OptionsError):
+            box.synthesize(WORDS, seed=seed, speed=speed)  # type: ignore[arg-type]
+
+
+def test_a_pause_in_the_clip_does_not_slow_the_speech(box: Engine) -> None:
+    """Nor does noise around it: about as long as without, and a warning."""
+    voice = box.checkpoint.references["slt"]
+    samples, rate = voice.read()
+    noise = (10 ** (-41 / 20) * np.random.default_rng(0).standard_normal(3 * rate)).astype(np.float32)
+    middle = int(0.93 * rate)
+    plain = box.synthesize(WORDS, "slt")
+    assert plain.warnings == ()
+    for parts in ([samples[:middle], 0 * noise, samples[middle:]], [noise, samples, noise]):
+        slow = box.synthesize(WORDS, Voice(np.concatenate(parts), voice.text, rate))
+        assert slow.seconds == pytest.approx(plain.seconds, rel=0.2)
+        assert len(slow.warnings) == 1
+
+
 def test_an_unknown_voice_lists_the_known_ones(box: Engine) -> None:
     """So that the next try works."""
     with pytest.raises(OptionsError, match="slt, rms, awb, kal16"):

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import soundfile
+import typer
 from typer.testing import CliRunner
 
 from engine import cli, commands
@@ -255,6 +256,7 @@ def test_words_come_from_the_argument_stdin_or_a_file(
         arguments[1:2] = ["--file", file]
     assert run(*arguments)[0] == 0
     assert (tmp_path / "out.wav").read_bytes() == (tmp_path / "expected.wav").read_bytes()
+    assert commands._words(None, file) == words + "\n"
 
 
 @pytest.mark.parametrize(
@@ -442,6 +444,10 @@ def test_an_interrupt_is_no_regression(run: Run, tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr("engine.checkpoint.find", interrupted)
     assert run(*speak(tmp_path / "out.wav"))[0] == 130
+    aborted = SystemExit(1)  # how a parser of another release ends
+    aborted.__context__ = typer.Abort()
+    assert cli._code(aborted) == 130
+    assert cli._code(SystemExit(1)) == 1
 
 
 def test_what_was_done_to_a_clip_is_said(run: Run, tmp_path: Path, clip: Path) -> None:
