@@ -6,10 +6,7 @@ import dataclasses
 import functools
 import json
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,13 +30,6 @@ IDLE = ("batch", "first_piece")
 MAX_BYTES = 1 << 20
 """Read from a text file or stdin: more than the longest text has, in any script."""
 MAX_THREADS = 1024
-PLAYERS = {
-    "aplay": ("-q",),
-    "paplay": (),
-    "ffplay": ("-nodisp", "-autoexit", "-loglevel", "error"),
-    "afplay": (),
-}
-"""Programs that play a WAV, and their arguments before its name; the first that is there is taken."""
 
 
 @functools.partial(option_flags, without=IDLE)
@@ -85,10 +75,12 @@ def speak(
     ishowtts speak --play -- "-5 degrees"
     """
     import engine
+    from engine.playback import play as play_aloud
+    from engine.playback import player
     from engine.text import normalise
 
     kind = _format(out, format, play, as_json)
-    player = _player() if play else None
+    command = player() if play else None
     words = _words(text, file)
     normalise(words)
     chosen = _voice(voice, ref, ref_text)
@@ -107,8 +99,8 @@ def speak(
         _warn(messages, sentence)
     _deliver(audio, out, kind)
     _report(tts, audio, out, as_json)
-    if player:
-        _play(audio, player)
+    if command:
+        play_aloud(audio, command)
 
 
 def voices(
@@ -312,40 +304,3 @@ def _report(tts: Engine, audio: Audio, out: Path | None, as_json: bool) -> None:
     Console(stderr=str(out) == "-", soft_wrap=True, highlight=False).print(
         f"{name}: {audio.seconds:.2f} s of audio, RTF {audio.rtf:.3f} ({times})", markup=False
     )
-
-
-def _player() -> list[str]:
-    """The command that plays a WAV here, but for its name.
-
-    Raises:
-        UsageError: there is none.
-    """
-    for name, arguments in PLAYERS.items():
-        path = shutil.which(name)
-        if path:
-            return [path, *arguments]
-    raise UsageError(
-        "--play without a player",
-        f"one of {', '.join(PLAYERS)} on the PATH",
-        "Install one (alsa-utils has aplay), or write a file with -o",
-    )
-
-
-def _play(audio: Audio, player: list[str]) -> None:
-    """Play the audio, and wait until it was heard.
-
-    Raises:
-        OutputError: the player failed.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "speech.wav"
-        audio.save(path)
-        played = subprocess.run([*player, str(path)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                stderr=subprocess.PIPE, check=False)  # fmt: skip
-    if played.returncode:
-        reason = " ".join(played.stderr.decode(errors="replace").split())[-200:]
-        raise OutputError(
-            f"{player[0]} exiting with {played.returncode} ({reason})",
-            "a sound device",
-            "Write a file with -o",
-        )
