@@ -472,17 +472,3 @@ def test_what_was_done_to_a_clip_is_said(run: Run, tmp_path: Path, clip: Path) -
     assert code == 0
     assert "was raised" in whole(said)
     assert any("was raised" in sentence for sentence in json.loads(printed)["warnings"])
-
-
-def test_a_toggle_that_did_not_take_effect_is_said_aloud(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It was asked for, and the evidence denies it; of the others nothing is said."""
-    from engine.evidence import Evidence
-    from engine.synthesis import Engine
-
-    seen = {"hoist": Evidence(False, "0 of 4 steps"), "buckets": Evidence(False, "none")}
-    monkeypatch.setattr(Engine, "evidence", lambda _: seen)
-    _, _, said = run(*speak(tmp_path / "out.wav", "--hoist"))
-    assert "The toggle hoist=True did not take effect: 0 of 4 steps." in whole(said)
-    assert "buckets" not in said
