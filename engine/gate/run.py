@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import checkpoint as checkpoints
+from engine.errors import UsageError
 from engine.gate import machine as machines
 from engine.gate.baselines import record, select
 from engine.gate.baselines.select import BASELINES, Selection
@@ -71,6 +72,7 @@ def gate(request: Request, report: Report) -> Outcome:
         BaselineError: the baseline is missing or foreign, or the arms spoke different workloads.
         UsageError: the request cannot be met, or an arm is broken.
     """
+    request = with_base(request, report)
     scene = look(request, report)
     settings = request.settings()
     for said in reach(settings.plan):
@@ -81,6 +83,26 @@ def gate(request: Request, report: Report) -> Outcome:
         quality = found.quality(hearing, measured, report)
     run = assemble(request, settings.plan, scene, found.arms, measured, quality)
     return finish(request, run, scene, (f"seed of the order of the arms: {settings.seed}", *measured.notes))
+
+
+def with_base(request: Request, report: Report) -> Request:
+    """The request with a revision to compare with: by default the commit that this checkout grew from.
+
+    Raises:
+        UsageError: there is no such commit, or its history is not here.
+    """
+    if request.against is not None or request.against_options is not None:
+        return request
+    root = revisions.checkout()
+    base = revisions.default_base(root, dirty=revisions.describe(root)[1])
+    if base.commit is None:
+        raise UsageError(
+            base.said,
+            "an older commit: without one no run can see a regression",
+            "Name toggles to compare with: --against-options reference",
+        )
+    report(f"Compared with {base.said}")
+    return dataclasses.replace(request, against=base.commit)
 
 
 def look(request: Request, report: Report) -> Scene:
@@ -200,9 +222,12 @@ def targets(request: Request, material: Material) -> Iterator[Mapping[Arm, Targe
             "candidate": candidate,
         }
         return
-    with revisions.worktree(root, request.against) as path:
-        commit = revisions.resolve(root, request.against)
-        yield {"base": Target(path, commit, False, options), "candidate": candidate}
+    with revisions.worktrees(root, request.against, None) as (older, newer):
+        assert older is not None
+        yield {
+            "base": Target(older, revisions.resolve(root, request.against), False, options),
+            "candidate": dataclasses.replace(candidate, root=newer),
+        }
 
 
 def assemble(

@@ -107,10 +107,10 @@ def test_a_candidate_that_is_faster_because_it_drops_words_exits_one(
 
     monkeypatch.setattr(run, "look", lambda request, report: scene)
     monkeypatch.setattr(run, "targets", both)
-    monkeypatch.setattr(
-        run.preflight, "after_block", lambda block, machine: AfterBlock(block=block, findings=())
+    monkeypatch.setattr(run.check, "after_block", lambda block, machine: AfterBlock(block=block, findings=()))
+    request = run.Request(
+        against_options="reference", quick=True, blocks=1, seed=1, records=tmp_path / "records"
     )
-    request = run.Request(quick=True, blocks=1, seed=1, records=tmp_path / "records")
     found = run.gate(request, lambda said: None).run
     assert found.verdict is not None
     pace = {
