@@ -46,8 +46,8 @@ def tail(calls: ArrayLike) -> Tail:
 def tail_level(calls_by_workload: Sequence[ArrayLike]) -> float:
     """How heavy the slow end of one process is: 1.0 when no call exceeds 1.1x its workload's median.
 
-    One process's few calls say little, so this is the geometric mean over its workloads. Feed the levels of
-    all processes are compared in blocks, like the centre, with `ratio_test.tail_plan(plan)`.
+    One process's few calls say little, so this is the geometric mean over its workloads. The levels
+    of all processes are compared in blocks, like the centre, with `ratio_test.tail_plan(plan)`.
 
     Raises:
         UsageError: no workloads, no calls, or a time that is not a positive number.
