@@ -90,14 +90,16 @@ def _dropped(old: Baseline, new: Baseline) -> list[str]:
     def identity(session: Session) -> tuple[str, str, str]:
         return (*session.key, session.sha256)
 
+    def made_room(session: Session) -> bool:
+        newer = [other for other in new.sessions if other.key == session.key]
+        later = all(other.recorded_at > session.recorded_at for other in newer)
+        return later and len(newer) == SESSIONS_KEPT
+
     kept = {identity(session) for session in new.sessions}
-    full = [session.key for session in new.sessions]
-    newest = {session.key: session.recorded_at for session in sorted(old.sessions, key=lambda s: s.recorded_at)}
     return [
         session.recorded_at.isoformat()
         for session in old.sessions
-        if identity(session) not in kept
-        and not (full.count(session.key) == SESSIONS_KEPT and session.recorded_at < newest[session.key])
+        if identity(session) not in kept and not made_room(session)
     ]
 
 

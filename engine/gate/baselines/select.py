@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.errors import BaselineError, OptionsError
+from engine.errors import BaselineError
 from engine.gate.data.files import reason
 from engine.gate.data.limits import PORTABLE as PORTABLE
 from engine.gate.data.limits import Baseline as Baseline
@@ -115,7 +115,7 @@ def parse(text: str, where: str) -> Baseline:
         baseline = Baseline.model_validate_json(text)
         for product in baseline.products:
             Options.parse(product.options)
-    except (ValueError, OptionsError) as error:
+    except ValueError as error:  # OptionsError is one
         raise BaselineError(
             f"{where}: {reason(error)}",
             "real, finite, positive values as schema.json describes, and options that the engine knows",
