@@ -44,8 +44,7 @@ def judge(run: Run, quality: Quality, limits: Limits) -> tuple[Judgement, ...]:
     looks: dict[str, tuple[Callable[[Arm], list[Fault]], str]] = {
         TIMED: (
             lambda arm: _timed(run, given[arm], arms[arm], limits),
-            f"MATCHED: {len(given['candidate'])} timed requests had one answer each in all of {processes} "
-            "processes an arm, and the judges heard answers that were timed.",
+            _matched(len(given["candidate"]), processes),
         ),
         REPEATS: (
             lambda arm: _strays([stray for stray in arms[arm].strays if stray.kind == "again"], limits),
@@ -57,6 +56,13 @@ def judge(run: Run, quality: Quality, limits: Limits) -> tuple[Judgement, ...]:
         ),
     }
     return tuple(_combined(question, look, passed) for question, (look, passed) in looks.items())
+
+
+def _matched(requests: int, processes: int) -> str:
+    return (
+        f"MATCHED: Each of {requests} timed requests had one answer in {processes} processes of an arm, and "
+        "the judges heard answers that were timed."
+    )
 
 
 def from_times_alone(run: Run) -> list[Judgement]:

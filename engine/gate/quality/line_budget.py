@@ -19,7 +19,7 @@ OPENING = 15.0
 
 
 class Pace(NamedTuple):
-    """What it takes to say and to judge one byte of text, and what is paid once. Seconds, both arms together."""
+    """Seconds for both arms together: to say and to judge one byte of text, and what is paid once."""
 
     speaking: float
     judging: float
@@ -51,12 +51,10 @@ def pace(sentences: Sequence[Sentence], processes: Sequence[Process], workers: i
     speaking, audio, loading = 0.0, 0.0, 0.0
     for arm in ARMS:
         own = [process for process in processes if process.arm == arm]
-        series = [one for process in own for one in process.series]
-        speaking += max(
-            (median(c.seconds for c in one.calls) / sizes[one.workload] for one in series), default=0.0
-        )
+        calls = [(sizes[series.workload], series.calls) for process in own for series in process.series]
+        speaking += max((median(call.seconds for call in timed) / size for size, timed in calls), default=0.0)
         audio += max(
-            (median(c.audio_seconds for c in one.calls) / sizes[one.workload] for one in series), default=0.0
+            (median(call.audio_seconds for call in timed) / size for size, timed in calls), default=0.0
         )
         loading += max((process.load_seconds for process in own), default=0.0)
     judging = HEARING * audio / workers if workers else 0.0

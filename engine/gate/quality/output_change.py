@@ -1,4 +1,4 @@
-"""Whether the candidate's outputs are the base's: every timed request and every case, by hash, else by distance.
+"""Whether the candidate's outputs are the base's: every timed request and case, by hash, else by distance.
 
 With the same options on both sides the outputs are the same but for rounding, or the change of code changed
 what is heard, which somebody has to want. Toggles that claim to keep the result are held to that; of others

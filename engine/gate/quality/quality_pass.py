@@ -278,7 +278,8 @@ def _heard(
         far = timed.mel_l2(timed.wave(where, expected), timed.wave(folder, answer.output))
         strays.append(
             Stray(
-                name=answer.name, kind="again", seed=answer.seed, output=answer.output, expected=expected, mel_l2=far
+                name=answer.name, kind="again", seed=answer.seed,
+                output=answer.output, expected=expected, mel_l2=far,
             )
         )  # fmt: skip
     return Heard(spoken=tuple(spoken), scores=scores, strays=tuple(strays))

@@ -47,7 +47,7 @@ def script(
 
     Args:
         cases: the pinned cases; voices are theirs by number.
-        sentences: the timed requests that are judged, in the first voice, whose clip the timed processes have.
+        sentences: the timed requests that are judged, in the first voice, which is the timed one.
         voices: of the checkpoint, in its own order.
         seed: of the second pass: which cases, in what order.
         probes: so many of the cases are asked for again; all sentences are.

@@ -132,7 +132,8 @@ def _deaf(run: Run, quality: Quality, required: Sequence[str]) -> list[Judgement
         )
     if "words" not in (*silent, *quality.missing) and (unheard := _unheard(quality)):
         strict = "words" in required
-        sentence = f"Nobody heard whether the words of {' and '.join(unheard)} were said: --recogniser whisper:MODEL."
+        named = " and ".join(unheard)
+        sentence = f"Nobody heard words in {named}: name a recogniser that does (whisper:MODEL)."
         judgements.append(
             Judgement(
                 topic="sound",
