@@ -79,6 +79,8 @@ class Heard(Frozen):
         outputs = {name: answer.output for name, answer in self.judged.items()}
         if {name: scores.output for name, scores in self.scores.items()} != outputs:
             raise ValueError("the judged outputs are not those that were spoken")
+        if len(self.of("repeat")) != len(self.of("fresh")):
+            raise ValueError("a repeat without the new request that it is compared with")
         return self
 
     @property

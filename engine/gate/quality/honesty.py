@@ -146,7 +146,7 @@ def remembered(processes: Sequence[Process], arm: Arm, heard: Heard | None) -> l
         faults += _same_bytes(asked)
     if twice := timed.asked_twice(processes, arm):
         workload, seed = twice[0]
-        faults.append((3, f"a process was timed twice with {workload}, seed {seed}: it may have known it"))
+        faults.append((3, f"a process was timed twice with {workload} seed {seed}: it may have known it"))
     return faults
 
 

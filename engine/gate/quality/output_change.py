@@ -76,7 +76,7 @@ def compare(run: Run, quality: Quality) -> Compared:
     far: dict[str, float] = {}
     unknown: dict[str, str] = {}
     for change in quality.timed:
-        name = f"{change.workload}, seed {change.seed}"
+        name = f"{change.workload} seed {change.seed}"
         if change.mel_l2 is None:
             unknown[name] = str(change.trouble)
         else:
@@ -98,7 +98,7 @@ def compare(run: Run, quality: Quality) -> Compared:
 def _faults(run: Run, quality: Quality, limits: Limits) -> dict[str, str]:
     """Timed answers of the candidate that hold NaN, or are of quite another length than the base's."""
     faults = {
-        f"{change.workload}, seed {change.seed}": "NaN or infinity"
+        f"{change.workload} seed {change.seed}": "NaN or infinity"
         for change in quality.timed
         if change.trouble == "candidate not finite"
     }
@@ -107,7 +107,7 @@ def _faults(run: Run, quality: Quality, limits: Limits) -> dict[str, str]:
         if (workload, seed) in base:
             longer = calls[0].audio_seconds / base[workload, seed][0].audio_seconds - 1
             if abs(longer) > limits.duration:
-                faults[f"{workload}, seed {seed}"] = f"{longer:+.1%} of the base's length"
+                faults[f"{workload} seed {seed}"] = f"{longer:+.1%} of the base's length"
     return faults
 
 

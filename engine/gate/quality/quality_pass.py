@@ -191,7 +191,7 @@ def _timed(audition: Audition, processes: Sequence[Process], folder: Path) -> _T
     judged = tuple(
         (
             request,
-            sentence.model_copy(update={"name": f"{request[0]}, seed {request[1]}", "seed": request[1]}),
+            sentence.model_copy(update={"name": f"{request[0]} seed {request[1]}", "seed": request[1]}),
         )
         for sentence in audition.sentences
         for request in requests.get(sentence.name, ())
