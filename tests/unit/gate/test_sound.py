@@ -1,7 +1,8 @@
-"""The verdict on quality: a candidate that is faster but wrong fails, whichever way it is wrong."""
+"""The verdict on sound: a candidate that is faster but wrong fails, whichever way it is wrong."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -12,32 +13,38 @@ import pytest
 from engine.audio import Samples
 from engine.errors import BaselineError
 from engine.gate.data import samples as record
-from engine.gate.data.outputs import Quality
-from engine.gate.data.samples import Judgement, Run
+from engine.gate.data.outputs import Quality, TimedChange
+from engine.gate.data.samples import Run
+from engine.gate.data.verdict import Judgement
 from engine.gate.listening import votes
 from engine.gate.quality import judges
-from engine.gate.verdict import judge, sound
+from engine.gate.verdict import sound
 from tests.unit.gate import builders, speakers, test_votes
-from tests.unit.gate.speakers import Arms, Wave, held, truncated, wave
+from tests.unit.gate.speakers import Arms, held, truncated, wave
 
-LOSSLESS = builders.side(revision="ba" * 6, options={"reference_cache": True})
-
-
-def asked(run: Run, question: str) -> Judgement:
-    """The answer to one question about quality."""
-    return next(one for one in sound.judge(run, speakers.SELECTION) if one.question == question)
+LOSSY = builders.side(options={"nfe": 7})
 
 
-def rounded(size: float) -> Wave:
-    """The same sound with a little noise, anew for each call."""
-    random = np.random.default_rng(0)
+@dataclasses.dataclass(frozen=True)
+class Accepted:
+    """What somebody has accepted."""
 
-    def answer(text: str, voice: str, seed: int) -> Samples:
-        samples = wave(text, voice, seed)
-        noise = size * np.abs(samples).mean() * random.standard_normal(samples.size)
-        return np.asarray(samples + noise, np.float32)
+    changed_output: bool = False
 
-    return answer
+
+def judged(run: Run, accepted: Accepted = Accepted(), **changes: Any) -> tuple[Judgement, ...]:
+    """All answers."""
+    return sound.judge(run, changes.pop("selection", speakers.SELECTION), accepted, **changes)
+
+
+def asked(run: Run, question: str, **changes: Any) -> Judgement:
+    """The answer to one question."""
+    return next(one for one in judged(run, **changes) if one.question == question)
+
+
+def worst(answers: tuple[Judgement, ...]) -> int:
+    """The exit code of all of them."""
+    return max((one.code for one in answers), key=(0, 3, 1).index)
 
 
 def stale(text: str, voice: str, seed: int) -> Samples:
@@ -45,137 +52,48 @@ def stale(text: str, voice: str, seed: int) -> Samples:
     return wave(text, "one", seed)
 
 
-def deaf(text: str, voice: str, seed: int) -> Samples:
-    """A cache of answers that forgot the seed."""
-    return wave(text, voice, 0)
+def other_sound(text: str, voice: str, seed: int) -> Samples:
+    """As long and as loud, and another take."""
+    return wave(text, voice, seed + 1_000_000)
 
 
 def test_arms_that_say_the_same_pass_every_question(tmp_path: Path) -> None:
-    """The sound ones: the gate does not cry wolf."""
-    run = held(tmp_path)
-    found = judge.judge(run, speakers.SELECTION)
-    assert {one.code for one in found.quality} == {0}
-    assert found.code == 0
-    assert asked(run, "timed = judged").outcome == "MATCHED"
-    assert "zh hello: left out" in found.notes
+    """The sound ones: the gate does not cry wolf, and every answer is on sound."""
+    answers = judged(held(tmp_path))
+    assert {one.code for one in answers} == {0}
+    assert {one.topic for one in answers} == {"sound"}
+    assert "zh hello: left out" in sound.notes(held(tmp_path))
 
 
-@pytest.mark.parametrize("answer", [truncated, stale, deaf])
-def test_a_candidate_that_is_faster_but_wrong_fails(answer: Wave, tmp_path: Path) -> None:
-    """Half the time, and exit 1."""
-    run = held(tmp_path, Arms(candidate=answer), ratio=0.5)
-    found = judge.judge(run, speakers.SELECTION)
-    assert found.rows[0].judgements[0].outcome == "FASTER"
-    assert found.code == 1
+def test_a_candidate_that_is_wrong_fails_with_any_options(tmp_path: Path) -> None:
+    """Words cut off, and another voice; accepted or not."""
+    for answer in (truncated, stale):
+        for side in (builders.side(), LOSSY):
+            run = held(tmp_path, Arms(candidate=answer), candidate=side)
+            for accepted in (False, True):
+                assert worst(judged(run, Accepted(accepted))) == 1
 
 
-@pytest.mark.parametrize("answer", [stale, deaf])
-def test_an_answer_from_memory_is_named(answer: Wave, tmp_path: Path) -> None:
-    """Other voices and seeds must give other bytes."""
-    found = asked(held(tmp_path, Arms(candidate=answer)), "no caching")
-    assert (found.outcome, found.code) == ("FAULT", 1)
-    assert "candidate: the same bytes for" in found.sentence
+def test_what_the_candidate_claims_follows_from_options_and_code(tmp_path: Path) -> None:
+    """Its own options on both sides; toggles that keep the result of the same code; else nothing."""
+    same = builders.run()
+    assert sound.claim(same) == "same options"
+    cached = builders.side(revision="ba" * 6, options={"reference_cache": True})
+    assert sound.claim(builders.run(candidate=cached)) == "lossless"
+    for update in ({"options": {"nfe": 7}}, {"revision": "cd" * 6}, {"dirty": True}, {"trained": True}):
+        assert sound.claim(builders.run(candidate=cached.model_copy(update=update))) == "lossy"
+    assert sound.claim(builders.alone()) == "lossy"
 
 
-def test_a_repeat_that_takes_no_time_was_not_computed(tmp_path: Path) -> None:
-    """The right bytes, from a memory of whole answers: only the time tells."""
-    found = asked(held(tmp_path, Arms(seconds=(1.0, 0.1))), "no caching")
-    assert (found.outcome, found.code) == ("UNDECIDED", 3)  # both arms do it
-    assert "10% of the time" in found.sentence
-    assert asked(held(tmp_path, Arms(seconds=(1.0, 0.8))), "no caching").code == 0
-
-
-@pytest.mark.parametrize(("arm", "code"), [("candidate", 1), ("base", 3), ("both", 3)])
-def test_what_was_timed_must_be_what_was_judged(arm: str, code: int, tmp_path: Path) -> None:
-    """An arm that speaks otherwise while it is timed; the workload is named."""
-    timed: dict[Any, Wave] = {name: truncated if arm in (name, "both") else wave for name in record.ARMS}
-    found = asked(held(tmp_path, timed=timed), "timed = judged")
-    assert found.code == code
-    assert "short" in found.sentence
-
-
-def test_timed_outputs_that_nobody_kept_are_undecided(tmp_path: Path) -> None:
-    """The folder is full, so it cannot be told what they were."""
-    found = held(tmp_path)
-    unknown = builders.processes(calls=4)  # their outputs are in no folder
-    said = asked(found.model_copy(update={"processes": unknown}), "timed = judged")
-    assert said.code == 3
-    assert "1 more timed outputs of short were neither judged nor kept" in said.sentence
-
-
-def test_a_workload_that_was_timed_and_never_judged_fails(tmp_path: Path) -> None:
-    """A hash without a judgement is none."""
-    run = held(tmp_path)
-    assert run.quality is not None
-    arm = run.quality.candidate
-    fewer = arm.model_copy(
-        update={
-            "spoken": tuple(one for one in arm.spoken if one.name != "medium"),
-            "scores": {name: scores for name, scores in arm.scores.items() if name != "medium"},
-        }
-    )
-    quality = run.quality.model_copy(update={"candidate": fewer})
-    found = asked(run.model_copy(update={"quality": quality}), "timed = judged")
-    assert found.code == 1
-    assert "medium was timed and never judged" in found.sentence
-
-
-@pytest.mark.parametrize(
-    ("size", "code", "outcome"),
-    [(1e-4, 0, "ROUNDING"), (3e-3, 3, "UNDECIDED"), (0.02, 3, "UNDECIDED"), (3.0, 1, "FAULT")],
-)
-def test_bytes_that_differ_from_call_to_call_are_told_by_how_much(
-    size: float, code: int, outcome: str, tmp_path: Path
-) -> None:
-    """As on a GPU: rounding passes aloud, more is undecided, another sound is a fault."""
-    run = held(tmp_path, Arms(candidate=rounded(size)))
-    for question in ("repeats", "timed = judged"):
-        found = asked(run, question)
-        assert (found.outcome, found.code) == (outcome, code)
-        assert "mel L2" in found.sentence
-
-
-def test_a_base_that_cannot_repeat_itself_either_is_no_fault_of_the_candidate(tmp_path: Path) -> None:
-    """Nothing can be told then."""
-    found = asked(held(tmp_path, Arms(rounded(3.0), rounded(3.0))), "repeats")
-    assert (found.outcome, found.code) == ("UNDECIDED", 3)
-    assert "base: " in found.sentence
-    assert "candidate: " in found.sentence
-
-
-@pytest.mark.parametrize(("size", "code"), [(1e-4, 0), (0.01, 1)])
-def test_toggles_that_claim_to_keep_the_result_are_held_to_it(size: float, code: int, tmp_path: Path) -> None:
-    """The same code, and lossless toggles alone; other code is held to the lossy limits."""
-    noisy = rounded(size)
-    kept: dict[tuple[str, str, int], Samples] = {}
-
-    def same_each_time(text: str, voice: str, seed: int) -> Samples:
-        return kept.setdefault((text, voice, seed), noisy(text, voice, seed))
-
-    run = held(tmp_path, Arms(candidate=same_each_time), candidate=LOSSLESS)
-    assert sound.is_lossless(run)
-    assert asked(run, "distance").code == code
-    for other in (
-        LOSSLESS.model_copy(update={"options": {"nfe": 7}}),
-        LOSSLESS.model_copy(update={"revision": "cd" * 6}),
-        LOSSLESS.model_copy(update={"dirty": True}),
-    ):
-        lossy = run.model_copy(update={"candidate": other})
-        assert not sound.is_lossless(lossy)
-        assert asked(lossy, "distance").code == 0
-
-
-def test_a_lossless_candidate_has_the_length_of_the_base(tmp_path: Path) -> None:
-    """One percent is within the lossy limit, and no rounding."""
-
-    def shorter(text: str, voice: str, seed: int) -> Samples:
-        return wave(text, voice, seed)[:-100]
-
-    run = held(tmp_path, Arms(candidate=shorter), candidate=LOSSLESS)
-    assert asked(run, "length").code == 1
-    for other in (held(tmp_path), held(tmp_path, Arms(candidate=shorter))):
-        asked_of = [one.question for one in sound.judge(other, speakers.SELECTION)]
-        assert "length" not in asked_of
+def test_another_take_with_the_same_options_is_undecided_until_accepted(tmp_path: Path) -> None:
+    """Judges that hear no difference do not excuse it; with other options it is for the judges alone."""
+    run = held(tmp_path, Arms(candidate=other_sound))
+    assert worst(judged(run)) == 3
+    assert asked(run, "output").outcome == "OUTPUT CHANGED"
+    assert worst(judged(run, Accepted(changed_output=True))) == 0
+    assert worst(judged(run.model_copy(update={"candidate": LOSSY}))) == 0
+    cached = builders.side(revision="ba" * 6, options={"reference_cache": True})
+    assert worst(judged(run.model_copy(update={"candidate": cached}))) == 1
 
 
 def test_the_real_judges_of_the_signal_hear_a_nan(tmp_path: Path) -> None:
@@ -209,39 +127,110 @@ def ballots(run: Run, drop: int) -> votes.Votes:
     return votes.Votes(page, tuple(cast))
 
 
-@pytest.mark.parametrize(("drop", "code"), [(0, 0), (1, 1)])
-def test_people_are_judges_too(drop: int, code: int, tmp_path: Path) -> None:
+def test_people_are_judges_too(tmp_path: Path) -> None:
     """By the baseline's own limit of MOS."""
     run = held(tmp_path)
-    found = judge.judge(run, speakers.SELECTION, votes=ballots(run, drop))
-    assert (found.quality[-1].question, found.quality[-1].code, found.code) == ("people", code, code)
-    assert found.quality[-1].limit == 0.2
+    for drop, code in ((0, 0), (1, 1)):
+        answers = judged(run, votes=ballots(run, drop))
+        assert (answers[-1].question, answers[-1].code, worst(answers)) == ("people", code, code)
+        assert answers[-1].limit == 0.2
 
 
 def test_votes_on_other_outputs_are_refused(tmp_path: Path) -> None:
     """Votes on an earlier candidate say nothing of this one."""
     run = held(tmp_path)
     with pytest.raises(votes.VotesError):
-        judge.judge(held(tmp_path, Arms(candidate=truncated)), speakers.SELECTION, votes=ballots(run, 0))
+        judged(held(tmp_path, Arms(candidate=truncated)), votes=ballots(run, 0))
 
 
 def test_without_a_quality_pass_it_is_said_that_quality_was_not_judged() -> None:
-    """The speed decides alone, aloud."""
-    found = judge.judge(builders.run(), builders.selection())
-    assert found.quality == (sound.NOT_JUDGED,)
-    assert found.code == 0
+    """The other topics decide alone, aloud; a memory that the calls betray is told even so."""
+    assert judged(builders.run(), selection=builders.selection()) == (sound.NOT_JUDGED,)
+    run = builders.alone()
+
+    def forgetful(process: Any) -> Any:
+        (one, *others) = process.series
+        calls = tuple(call.model_copy(update={"output": one.calls[0].output}) for call in one.calls)
+        return process.model_copy(update={"series": (one.model_copy(update={"calls": calls}), *others)})
+
+    cached = run.model_copy(update={"processes": tuple(map(forgetful, run.processes))})
+    assert worst(judged(cached, selection=builders.selection())) == 1
 
 
 def test_a_baseline_without_limits_of_quality_judges_none(tmp_path: Path) -> None:
     """It is no pass."""
     with pytest.raises(BaselineError, match=r"relative\.quality"):
-        judge.judge(held(tmp_path), builders.selection())
+        judged(held(tmp_path), selection=builders.selection())
 
 
-def test_an_unfit_machine_does_not_excuse_what_was_said(tmp_path: Path) -> None:
-    """Heat changes times, not words."""
-    run = held(tmp_path, Arms(candidate=truncated), preflight=builders.UNFIT)
-    assert judge.judge(run, speakers.SELECTION).code == 1
+def heard_by(run: Run, deaf_to: Any) -> Run:
+    """The run with a trained checkpoint, some of whose answers nobody heard the words of."""
+    assert run.quality is not None
+    arms = {}
+    for arm in ("base", "candidate"):
+        own = getattr(run.quality, arm)
+        scores = {
+            name: one.model_copy(update={"words": None}) if deaf_to(own.judged[name]) else one
+            for name, one in own.scores.items()
+        }
+        arms[arm] = own.model_copy(update={"scores": scores})
+    trained = run.candidate.model_copy(update={"trained": True})
+    quality = run.quality.model_copy(update=arms)
+    return run.model_copy(update={"quality": quality, "candidate": trained, "base": trained})
+
+
+def chinese(run: Run) -> Run:
+    """The run with one of its cases in Chinese."""
+    assert run.quality is not None
+    arms = {}
+    for arm in ("base", "candidate"):
+        own = getattr(run.quality, arm)
+        spoken = tuple(
+            one.model_copy(update={"text": "大家好"}) if one.name == "hello" else one for one in own.spoken
+        )
+        arms[arm] = own.model_copy(update={"spoken": spoken})
+    return run.model_copy(update={"quality": run.quality.model_copy(update=arms)})
+
+
+def requiring(*names: str) -> Any:
+    """A baseline that requires these judges."""
+    strict = speakers.RELATIVE.model_copy(update={"required_judges": names})
+    return builders.selection(builders.portable().model_copy(update={"relative": strict}))
+
+
+def test_a_required_judge_that_scored_no_clip_leaves_the_run_undecided(tmp_path: Path) -> None:
+    """It is named; an untrained checkpoint has no words to hear."""
+    run = held(tmp_path)
+    everybody = requiring("words", "speaker", "mos")
+    found = asked(heard_by(run, lambda answer: True), "judges", selection=everybody)
+    assert (found.code, found.outcome) == (3, "UNDECIDED")
+    assert found.sentence.endswith("by: words.")
+    assert not {"judges", "languages"} & {one.question for one in judged(run, selection=everybody)}
+    everything = judged(heard_by(run, lambda answer: False), selection=everybody)
+    assert not {"judges", "languages"} & {one.question for one in everything}
+
+
+def test_a_language_whose_words_nobody_heard_is_no_pass_where_words_are_required(tmp_path: Path) -> None:
+    """Chinese beside English clips that were heard: said in any case, undecided where they must be heard."""
+    run = heard_by(chinese(held(tmp_path)), lambda answer: answer.text == "大家好")
+    for names, code in ((("words",), 3), ((), 0)):
+        found = asked(run, "languages", selection=requiring(*names))
+        assert found.code == code
+        assert "words in zh" in found.sentence
+        assert "whisper" in found.sentence
+    heard = heard_by(chinese(held(tmp_path)), lambda answer: False)
+    assert "languages" not in {one.question for one in judged(heard, selection=requiring("words"))}
+
+
+def test_a_language_that_one_arm_alone_was_heard_in_was_not_compared(tmp_path: Path) -> None:
+    """Both arms must be heard, or there is no difference to judge."""
+    run = heard_by(chinese(held(tmp_path)), lambda answer: answer.text == "大家好")
+    whole = heard_by(chinese(held(tmp_path)), lambda answer: False)
+    assert run.quality is not None
+    assert whole.quality is not None
+    half = run.quality.model_copy(update={"candidate": whole.quality.candidate})
+    mixed = run.model_copy(update={"quality": half})
+    assert asked(mixed, "languages", selection=requiring("words")).code == 3
 
 
 def test_the_record_can_be_judged_again(tmp_path: Path) -> None:
@@ -250,31 +239,30 @@ def test_the_record_can_be_judged_again(tmp_path: Path) -> None:
     path = record.write(run, tmp_path / "records")
     again = record.read(path)
     assert again == run
-    assert sound.judge(again, speakers.SELECTION) == sound.judge(run, speakers.SELECTION)
-
-
-def test_a_record_from_before_quality_is_still_read(tmp_path: Path) -> None:
-    """It says nothing of quality, and its verdict says so."""
-    found = builders.run()
-    content = found.model_copy(update={"verdict": judge.judge(found, builders.selection())}).model_dump(
-        mode="json"
-    )
-    del content["quality"]
-    del content["verdict"]["quality"]
-    path = tmp_path / "run-old.json"
-    path.write_text(json.dumps({"sha256": record.sha256_of(content), "run": content}))
-    assert record.read(path).quality is None
+    assert judged(again) == judged(run)
 
 
 def test_scores_of_something_else_are_no_record(tmp_path: Path) -> None:
-    """Judged outputs are those that were spoken, and both arms were asked the same."""
-    quality = held(tmp_path).quality
+    """Judged outputs are those that were spoken, both arms were asked the same, and probes come in pairs."""
+    quality = held(tmp_path, Arms(candidate=other_sound), blocks=1).quality
     assert quality is not None
-    content = json.loads(quality.model_dump_json())
-    content["candidate"]["scores"]["hello"]["output"] = "ab" * 32
-    with pytest.raises(ValueError, match="not those that were spoken"):
-        Quality.model_validate_json(json.dumps(content))
-    content = json.loads(quality.model_dump_json())
-    content["candidate"]["spoken"][0]["seed"] += 1
-    with pytest.raises(ValueError, match="not asked the same"):
-        Quality.model_validate_json(json.dumps(content))
+
+    def refused(message: str, change: Any) -> None:
+        content = json.loads(quality.model_dump_json())
+        change(content)
+        with pytest.raises(ValueError, match=message):
+            Quality.model_validate_json(json.dumps(content))
+
+    def without_a_probe(content: Any) -> None:
+        for arm in ("base", "candidate"):
+            kinds = [one["kind"] for one in content[arm]["spoken"]]
+            del content[arm]["spoken"][kinds.index("fresh")]
+
+    refused(
+        "not those that were spoken",
+        lambda all_: all_["candidate"]["scores"]["hello"].update(output="ab" * 32),
+    )
+    refused("not asked the same", lambda all_: all_["candidate"]["spoken"][0].update(seed=10**6))
+    refused("without the new request", without_a_probe)
+    refused("either a distance or the reason", lambda all_: all_["timed"][0].update(trouble="not kept"))
+    assert TimedChange(workload="short", seed=0, trouble="not kept").mel_l2 is None
