@@ -21,7 +21,7 @@ from engine.gate.data.limits import (
 )
 from engine.gate.data.machine_state import AfterBlock, Finding, Preflight
 from engine.gate.data.samples import ARMS, Call, Process, Run, Series, Side, Work
-from engine.gate.data.workloads import SENTENCES, Clip, Workload, pinned
+from engine.gate.data.workloads import SENTENCES, Clip, Workload, pinned, sha256_of
 from engine.gate.machine import Machine
 from engine.gate.stats.looks import Plan
 
@@ -50,6 +50,12 @@ def call(rtf: float, host_mb: float = 500.0, **changes: Any) -> Call:
     return Call(seconds=4 * rtf, audio_seconds=4.0, host_mb=host_mb, **content)
 
 
+def answer(workload: Workload, index: int) -> dict[str, Any]:
+    """The seed of a workload's call of that number, and an output of its own."""
+    seed = workload.sentence.seed + index
+    return {"seed": seed, "output": sha256_of([workload.name, seed])}
+
+
 def process(
     arm: Any, block: int, twin: int, rtfs: Sequence[float], growth: float = 0.0, **changes: Any
 ) -> Process:
@@ -58,8 +64,7 @@ def process(
         Series(
             workload=workload.name,
             calls=tuple(
-                call(rtf, 500 + growth * index, seed=workload.sentence.seed + index)
-                for index, rtf in enumerate(rtfs)
+                call(rtf, 500 + growth * index, **answer(workload, index)) for index, rtf in enumerate(rtfs)
             ),
         )
         for workload in WORKLOADS
