@@ -190,7 +190,10 @@ class Baseline(Frozen):
         groups: list[tuple[str, Frozen]] = [("relative", self.relative)]
         groups += [(f"products[{one.checkpoint}, {one.options}]", one.limits) for one in self.products]
         limits = {
-            f"{name}.{field}": limit for name, group in groups for field, limit in group if isinstance(limit, Limit)
+            f"{name}.{field}": limit
+            for name, group in groups
+            for field, limit in group
+            if isinstance(limit, Limit)
         }
         quality = {
             f"relative.quality.{field}": Limit(upper=upper, unit="of quality")

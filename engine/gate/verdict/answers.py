@@ -102,7 +102,11 @@ def _limits(run: Run, selection: Selection, judgements: Sequence[Judgement]) -> 
 
 def _nearest(judgements: Sequence[Judgement], question: str) -> Judgement | None:
     """The judgement on a question whose figure is the highest over the workloads."""
-    own = [judgement for judgement in judgements if judgement.question == question and judgement.value is not None]
+    own = [
+        judgement
+        for judgement in judgements
+        if judgement.question == question and judgement.value is not None
+    ]
     return max(own, key=lambda judgement: judgement.value or 0.0, default=None)
 
 

@@ -96,9 +96,7 @@ def _tails(run: Run, decision: Decision, limit: Limit) -> Judgement:
     """The weight of slow calls over all workloads; few calls cannot show rare ones, which is said."""
     count = sum(len(steady) for name in run.candidate.hashes for steady in run.calls("candidate", name))
     few = f" {count} calls show no slow call that is rarer than that."
-    return compared(
-        topic(run), TAILS, decision, limit, said=few if count < calls.TAIL_CALLS else ""
-    )
+    return compared(topic(run), TAILS, decision, limit, said=few if count < calls.TAIL_CALLS else "")
 
 
 def _start(topic: Topic, question: str, decision: Decision, limit: Limit) -> Judgement:
@@ -217,7 +215,9 @@ def _work(run: Run, name: str) -> float | None:
     base, candidate = (run.work.get(arm, {}).get(name) for arm in ("base", "candidate"))  # type: ignore[call-overload]
     if base is None or candidate is None:
         return None
-    return max((_share(base, candidate, field) for field in Work.model_fields), key=lambda x: abs(math.log(x)))
+    return max(
+        (_share(base, candidate, field) for field in Work.model_fields), key=lambda x: abs(math.log(x))
+    )
 
 
 def _share(base: Work, candidate: Work, field: str) -> float:

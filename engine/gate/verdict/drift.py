@@ -59,7 +59,9 @@ def judge(run: Run, baseline: Baseline, limit: Limit, *, compared: bool) -> list
     own = [session for session in baseline.sessions if session.key == key]
     if not own:
         return [_none_recorded(baseline, side, compared)]
-    same = [session for session in own if (session.versions, session.threads) == (side.versions, side.threads)]
+    same = [
+        session for session in own if (session.versions, session.threads) == (side.versions, side.threads)
+    ]
     judgements = []
     for name, sha256 in side.hashes.items():
         _check_unchanged(own, name, sha256)

@@ -14,10 +14,7 @@ from engine.gate.stats.limits import LEAST_CALLS, cv, growth_slope
 def figures(run: Run) -> tuple[Figures, ...]:
     """The figures of every workload, the base's before the candidate's."""
     return tuple(
-        _figures(run, arm, name)
-        for name in run.candidate.hashes
-        for arm in ARMS
-        if run.side(arm) is not None
+        _figures(run, arm, name) for name in run.candidate.hashes for arm in ARMS if run.side(arm) is not None
     )
 
 

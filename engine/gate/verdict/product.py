@@ -79,7 +79,9 @@ def _times(run: Run, name: str, limits: ProductLimits) -> list[Judgement]:
         )  # fmt: skip
     else:
         spread = held("limits", CV, cv_check(calls, limits.cv.upper), limits.cv, name)
-        spread = spread.model_copy(update={"sentence": f"{spread.sentence} It is over all {len(calls)} calls."})
+        spread = spread.model_copy(
+            update={"sentence": f"{spread.sentence} It is over all {len(calls)} calls."}
+        )
     return [_beside(run, each) for each in (*judgements, spread)]
 
 
@@ -89,7 +91,9 @@ def _noise(run: Run, name: str) -> list[Judgement]:
     if len(medians) < 2 or "limits" not in run.questions:
         return []
     noise = cv(medians)
-    sentence = f"The medians of {len(medians)} processes have a CV of {noise:.1%}: the noise of the measurement."
+    sentence = (
+        f"The medians of {len(medians)} processes have a CV of {noise:.1%}: the noise of the measurement."
+    )
     return [
         Judgement(
             topic="limits", question=NOISE, workload=name, outcome="REPORTED", code=0, sentence=sentence,
@@ -136,9 +140,7 @@ def _growth(run: Run, name: str, limit: Limit) -> Judgement:
 
 
 def _grown(run: Run, name: str, where: str, limit: float) -> Growth | None:
-    return growth_check(
-        _memory(run, "candidate", name, where), limit, _memory(run, "base", name, where)
-    )
+    return growth_check(_memory(run, "candidate", name, where), limit, _memory(run, "base", name, where))
 
 
 def _growth_sentence(where: str, check: Growth, limit: Limit) -> str:

@@ -19,9 +19,7 @@ DURATION_MARGIN = 0.02
 """Lengths of audio within this share are the same: they follow from words, clip and speed alone."""
 WARM_UP_MARGIN = 0.10
 """A first counted call that is slower than the later ones by more, in the mean of all processes, was warm-up."""
-NOTHING_OLDER = (
-    "Nothing older than this checkout was looked at, and no limits were held: this run cannot see a regression."
-)
+NOTHING_OLDER = "Nothing older than this checkout was looked at, and no limits were held: this run cannot see a regression."
 
 
 def judge(
@@ -105,7 +103,11 @@ def _control(decisions: Decisions | None) -> list[Judgement]:
         return [_judgement(CONTROL, "LOUD", 3, sentence)]
     noise = max(each.control.noise for each in decisions.centre.values())
     seen = max(each.wide.high / each.ratio - 1 for each in decisions.centre.values())
-    reach = f"this run sees a change of {seen:.1%} or more for sure" if np.isfinite(seen) else "one block decides little"
+    reach = (
+        f"this run sees a change of {seen:.1%} or more for sure"
+        if np.isfinite(seen)
+        else "one block decides little"
+    )
     if np.isnan(noise):
         return [_judgement(CONTROL, "QUIET", 0, f"One process an arm has no twin; {reach}.")]
     sentence = f"Identical code differed by a CV of {noise:.1%} at most; {reach}."
@@ -118,9 +120,7 @@ def _toggles(run: Run) -> list[Judgement]:
     for arm in ARMS:
         side, evidence = run.side(arm), _evidence(run, arm)
         options = [] if side is None else [*side.options]
-        failed += [
-            _silent(arm, option) for option in options if SEEN_BY.get(option, option) not in evidence
-        ]
+        failed += [_silent(arm, option) for option in options if SEEN_BY.get(option, option) not in evidence]
         for toggle, seen in evidence.items():
             if refuted := [each for each in seen if each.proven is False]:
                 failed.append(_refuted(arm, toggle, refuted[0].observed))
@@ -170,7 +170,9 @@ def _warm_up(run: Run) -> list[Judgement]:
                 cold.append(f"{name} of the {arm}: {excess:+.0%}")
     if not cold:
         return []
-    sentence = f"The first counted call is slower than the later ones ({', '.join(cold)}): warm-up was counted."
+    sentence = (
+        f"The first counted call is slower than the later ones ({', '.join(cold)}): warm-up was counted."
+    )
     return [_judgement(WARM_UP, "COUNTED", 3, sentence)]
 
 
