@@ -14,8 +14,8 @@ def loosened_files(before: Mapping[str, str], after: Mapping[str, str]) -> list[
     """Every way in which the baselines of `after` ask for less than those of `before`, one sentence each.
 
     Both map the names of all JSON files of a `baselines/` folder to their texts; files that are no machine's
-    baseline (studies, the schema) are left alone. A file that a machine gets anew takes over from the portable
-    one. A file of another schema version cannot be compared, which is said as if it were looser.
+    baseline (studies, the schema) are left alone. A file that a machine gets anew takes over from the
+    portable one. A file of another schema version cannot be compared, which is said as if it were looser.
 
     Raises:
         BaselineError: a baseline of either side cannot be read. EditedError: a recorded session was edited.

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import filelock
 
 from engine.errors import UsageError
-from engine.gate.baselines.select import BASELINES, SCHEMA_VERSION, dump, load
+from engine.gate.baselines.select import BASELINES, dump, load
 from engine.gate.data.files import write_atomically
 from engine.gate.data.limits import PORTABLE, SESSIONS_KEPT, Baseline, RecordedWorkload, Session
 from engine.gate.data.samples import CONTROL, Run
@@ -20,11 +20,11 @@ from engine.gate.data.verdict import Verdict
 
 LOCK_SECONDS = 30.0
 OLDER = "older revision"
-"""The question whether anything older was looked at. It says nothing of the samples, so it bars no recording."""
+"""Whether anything older was looked at says nothing of the samples, so it bars no recording."""
 
 
 class Change(NamedTuple):
-    """What recording adds for one workload: the mean RTF of the session before (None: there is none), and now."""
+    """One workload's mean RTF in the session before (None: there is none), and now."""
 
     workload: str
     options: str
@@ -41,8 +41,8 @@ def record_session(run: Run, directory: Path = BASELINES) -> tuple[Path, list[Ch
     """Add the candidate's samples to this machine's file as one session; limits stay as they are.
 
     At most ten sessions of a checkpoint and its options are kept, the newest; those of workloads that have
-    changed since can never be compared again and go. The first recording on a machine starts its file from the
-    relative limits of `portable.json`.
+    changed since can never be compared again and go. The first recording on a machine starts its file from
+    the relative limits of `portable.json`.
 
     Returns:
         The file written, and one `Change` for each workload.
@@ -175,7 +175,7 @@ def _start(machine: str, directory: Path) -> Baseline:
     """A new machine's baseline: what is portable, and nothing promised yet."""
     portable = load(directory / f"{PORTABLE}.json")
     return Baseline(
-        schema_version=SCHEMA_VERSION,
+        schema_version=2,
         machine=machine,
         workloads=portable.workloads,
         relative=portable.relative,

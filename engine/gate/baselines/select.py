@@ -124,7 +124,7 @@ def parse(text: str, where: str) -> Baseline:
     for session in baseline.sessions:
         if session.sha256 != session.checksum():
             raise EditedError(
-                f"{where}: the session recorded at {session.recorded_at.isoformat()} does not match its checksum",
+                f"{where}: the session of {session.recorded_at.isoformat()} does not match its checksum",
                 "samples as they were measured",
                 "Restore the session or record again; only limits are edited by hand",
             )

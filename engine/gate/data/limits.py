@@ -1,4 +1,4 @@
-"""What a machine is held to and what was recorded on it: limits, products, sessions. Records without logic."""
+"""What a machine is held to and what was recorded on it: limits, products and sessions."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ class Product(Frozen):
 class RelativeLimits(Frozen):
     """Limits for every machine: candidate against base in the same run, and memory against no growth.
 
-    A file without `quality` can judge speed alone. A judge in `required_judges` must be installed; where another
-    one is not, the gate says what was not judged.
+    A file without `quality` can judge speed alone. A judge in `required_judges` must be installed; where
+    another one is not, the gate says what was not judged.
     """
 
     time_ratio: Limit
@@ -122,7 +122,7 @@ class RecordedWorkload(Frozen):
 
 
 class Session(Frozen):
-    """One recorded session on this machine: what one checkpoint with certain options took, under what versions.
+    """One recorded session on this machine: what a checkpoint with certain options took, and with what.
 
     `sha256` is over everything else in it, so that an edited sample is found out.
     """
@@ -186,7 +186,7 @@ class Baseline(Frozen):
         return self.products[0] if self.products else None
 
     def limits(self) -> dict[str, Limit]:
-        """Every limit by its dotted name, such as `relative.quality.mos_drop` or `products[NAME, OPTIONS].cv`."""
+        """Every limit by its dotted name, such as `relative.time_ratio` or `products[NAME, OPTIONS].cv`."""
         groups: list[tuple[str, Frozen]] = [("relative", self.relative)]
         groups += [(f"products[{one.checkpoint}, {one.options}]", one.limits) for one in self.products]
         limits = {

@@ -17,8 +17,8 @@ class Judgement(Frozen):
     """One question answered: what was asked, the answer, its exit code, and a sentence for people.
 
     `value` is the candidate's figure (or candidate/base), `low` and `high` its interval, `limit` the bound it
-    was held to and `base` the base's own figure, all in `unit`. `workload` is empty where the question is about
-    the whole run. `band` colours a figure of a product and decides nothing.
+    was held to and `base` the base's own figure, all in `unit`. `workload` is empty where the question is
+    about the whole run. `band` colours a figure of a product and decides nothing.
     """
 
     topic: Topic
@@ -48,9 +48,9 @@ class Answer(Frozen):
 class Figures(Frozen):
     """What one arm measured on one workload, over its steady calls.
 
-    `cv_calls` is over all calls (what a product limit holds), `cv_processes` over the medians of processes (the
-    noise of the measurement). `growth` is in MiB a call, the steeper of host and device. None: too few samples
-    to tell, or not seen. First call, load and peak memory are the median over the processes.
+    `cv_calls` is over all calls (what a product limit holds), `cv_processes` over the medians of processes
+    (the noise of the measurement). `growth` is in MiB a call, the steeper of host and device. None: too few
+    samples to tell, or not seen. First call, load and peak memory are the median over the processes.
     """
 
     workload: Name
@@ -80,7 +80,7 @@ class Verdict(Frozen):
 
     @property
     def first_line(self) -> str:
-        """The answer that decided the exit code: the first of the worst; the first of all where all is well."""
+        """The answer that decided the exit code: the first of the worst, or of all where all is well."""
         decisive = [answer for answer in self.answers if answer.code == self.code] or list(self.answers)
         return f"{decisive[0].outcome}: {decisive[0].sentence}" if decisive else "Nothing was asked."
 

@@ -1,4 +1,4 @@
-"""The run as a picture: every steady call by process, both arms, recorded sessions, and the product's limit."""
+"""The run as a picture: every steady call of both arms, recorded sessions, and the product's limit."""
 
 from __future__ import annotations
 

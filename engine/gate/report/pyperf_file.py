@@ -1,7 +1,8 @@
-"""A run as a file of pyperf, so that `pyperf compare_to base.json candidate.json` and its other commands work.
+"""A run as a file of pyperf, so that `pyperf compare_to base.json candidate.json` works.
 
-pyperf (https://pyperf.readthedocs.io) pools all values of a benchmark and tests them as if each were independent.
-Calls of one process are not, so its stars say less than the verdict: it is there for its tables and histograms.
+pyperf (https://pyperf.readthedocs.io) pools all values of a benchmark and tests them as if each were
+independent. Calls of one process are not, so its stars say less than the verdict: it is there for its tables
+and histograms.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ VERSION = "1.0"
 def pyperf_json(run: Run, arm: Arm = "candidate") -> str:
     """One arm's calls in pyperf's format: a benchmark for each workload, a run for each process.
 
-    Values are seconds of wall time; warm-up calls are kept apart, as pyperf does. An arm that the run does not
-    have gives an empty suite, which pyperf refuses.
+    Values are seconds of wall time; warm-up calls are kept apart, as pyperf does. An arm that the run does
+    not have gives an empty suite, which pyperf refuses.
     """
     side = run.side(arm)
     benchmarks = [] if side is None else [_benchmark(run, arm, name) for name in side.hashes]

@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
 
 class FigureRow(NamedTuple):
-    """One arm's figures on one workload as text by `FIGURES`; bands of the mean and the CV, where they have any."""
+    """One arm's figures on one workload as text by `FIGURES`, and the bands of its mean and CV, if any."""
 
     cells: tuple[str, ...]
     mean_band: Band | None
@@ -65,7 +65,7 @@ def title(run: Run) -> str:
 
 
 def rows(run: Run, *, verbose: bool = False) -> list[Row]:
-    """Every judgement on change, limits and drift, passing ones too; of sound and trust those that do not pass.
+    """Every judgement on change, limits and drift, and those of sound and trust that do not pass.
 
     `verbose` adds the others.
     """

@@ -56,18 +56,16 @@ class LimitCheck:
     exit_code: Literal[0, 1, 3]
 
 
-def limit_check(
-    values: ArrayLike, limit: float, kind: Literal["mean", "worst"] = "mean", *, strict: bool = True
-) -> LimitCheck:
+def limit_check(values: ArrayLike, limit: float, kind: Literal["mean", "worst"] = "mean") -> LimitCheck:
     """The figure of some processes held to an upper limit. A figure over the limit never passes.
+
+    From two processes on it fails, however little it is over. A single process fails where it is over by more
+    than processes of the same code differ, and else it cannot tell.
 
     Args:
         values: one for each process: its mean RTF, its worst call, its peak memory.
         limit: the largest allowed value, in the same unit.
         kind: the mean over the processes, or the worst of them.
-        strict: from two processes on a figure over the limit fails, however little it is over. Else it fails
-            only where the one-sided 95 % bound of the mean is over too. A single process fails where it is over
-            by more than processes of the same code differ.
 
     Raises:
         UsageError: no values, or one that is not a finite number.
@@ -76,7 +74,7 @@ def limit_check(
     mean = float(array[0] + (array - array[0]).mean())  # equal values have exactly themselves as mean
     estimate = float(array.max()) if kind == "worst" else mean
     lower = estimate / ONE_PROCESS if array.size == 1 else lower_bound(array, 0.95)
-    sure = lower > limit or (strict and array.size > 1)
+    sure = array.size > 1 or lower > limit
     return LimitCheck(estimate, lower, limit, 0 if estimate <= limit else 1 if sure else 3)
 
 
@@ -106,8 +104,8 @@ def growth_slope(megabytes: ArrayLike) -> float:
     """Growth of one process in MiB a call: the least of the slopes of all its calls and of their two halves.
 
     Each slope is Theil and Sen's, the median over all pairs of calls. A single step, such as an arena that is
-    taken once, leaves one half flat and is no growth; steps that come again and again are in both halves. Fewer
-    than six calls cannot be halved and have the slope of all.
+    taken once, leaves one half flat and is no growth; steps that come again and again are in both halves.
+    Fewer than six calls cannot be halved and have the slope of all.
 
     Raises:
         UsageError: fewer than two values, or one that is not a finite number.

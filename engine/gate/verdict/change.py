@@ -212,7 +212,7 @@ def _work_outcome(base: Work, candidate: Work, accepted: bool, asked: bool) -> t
 
 def _work(run: Run, name: str) -> float | None:
     """Candidate / base of the count that changed most, or None where one arm was not counted."""
-    base, candidate = (run.work.get(arm, {}).get(name) for arm in ("base", "candidate"))  # type: ignore[call-overload]
+    base, candidate = (run.work.get(arm, {}).get(name) for arm in ("base", "candidate"))
     if base is None or candidate is None:
         return None
     return max(

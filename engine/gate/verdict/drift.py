@@ -1,9 +1,9 @@
 """Is the product slower than on other days: this run against the recorded sessions of the same machine.
 
-One session gives one figure a workload: the mean over processes of the log of their median RTF. Sessions differ
-by more than their processes do (temperature, other programs, luck of a boot), so from three sessions on their own
-spread gives the interval in which a further session of unchanged code would lie (Student's t). Fewer sessions
-have no spread to speak of, and what is over the limit is then never sure.
+One session gives one figure a workload: the mean over processes of the log of their median RTF. Sessions
+differ by more than their processes do (temperature, other programs, luck of a boot), so from three sessions
+on their own spread gives the interval in which a further session of unchanged code would lie (Student's t).
+Fewer sessions have no spread to speak of, and what is over the limit is then never sure.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Rtfs = Sequence[Sequence[float]]
 
 
 class Drift(NamedTuple):
-    """This run over the recorded sessions: the ratio, and its one-sided bounds where there are days enough."""
+    """This run over the recorded sessions, with one-sided bounds where there are sessions enough."""
 
     ratio: float
     low: float | None

@@ -21,7 +21,7 @@ PRODUCT = "product"
 
 
 def judge(run: Run, selection: Selection) -> list[Judgement]:
-    """Mean, worst, CV over calls, growth, peak, first call and load of the candidate, where they have limits."""
+    """Mean, worst, CV, growth, peak, first call and load of the candidate, where they have limits."""
     product = selection.product(run.candidate.checkpoint, run.candidate.options)
     limits = product.limits if product else None
     judgements = [] if product else _unlimited(run, selection)
@@ -41,8 +41,8 @@ def _unlimited(run: Run, selection: Selection) -> list[Judgement]:
     named = ", ".join(f"{each.checkpoint} ({each.options})" for each in selection.baseline.products)
     if named:
         sentence = (
-            f"{run.machine_key} has limits for {named} and none for {side.checkpoint} ({options}): nothing was "
-            "held, and no limit is ever judged on another model."
+            f"{run.machine_key} has limits for {named} and none for {side.checkpoint} ({options}): nothing "
+            "was held, and no limit is ever judged on another model."
         )
     elif asked:
         sentence = f"No product is named for {run.machine_key}: only growth of memory has a limit here."
@@ -153,8 +153,8 @@ def _growth_sentence(where: str, check: Growth, limit: Limit) -> str:
     if check.estimate > limit.upper:
         return f"{grown}, {judged}: over the limit of {limit.upper:g}."
     return (
-        f"{grown}, surely more than {check.lower:+.3f}, {judged}: memory grows. More than {check.limit:.3g} a call "
-        "fails where it is sure."
+        f"{grown}, surely more than {check.lower:+.3f}, {judged}: memory grows. "
+        f"More than {check.limit:.3g} a call fails where it is sure."
     )
 
 

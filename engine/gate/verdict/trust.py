@@ -1,4 +1,4 @@
-"""Whether a run is what it claims to be: a fit and quiet machine, toggles proven, warm-up over, equal speech."""
+"""Whether a run is what it claims to be: fit machine, quiet control, toggles proven, warm-up over."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ SEEN_BY = {"cfg_strength": "guidance", "guidance_until": "guidance"}
 DURATION_MARGIN = 0.02
 """Lengths of audio within this share are the same: they follow from words, clip and speed alone."""
 WARM_UP_MARGIN = 0.10
-"""A first counted call that is slower than the later ones by more, in the mean of all processes, was warm-up."""
-NOTHING_OLDER = "Nothing older than this checkout was looked at, and no limits were held: this run cannot see a regression."
+"""A first counted call that is slower than the later ones by more, on average, was warm-up."""
+NOTHING_OLDER = (
+    "Nothing older than this checkout was looked at, and no limits were held: "
+    "this run cannot see a regression."
+)
 
 
 def judge(
@@ -54,7 +57,7 @@ def notes(run: Run) -> list[str]:
             if several := [seed for seed, seen in seeds.items() if len(seen) > 1]:
                 count = max(len(seeds[seed]) for seed in several)
                 sentences.append(
-                    f"{name}: the {arm} gave {count} different outputs for one seed (seed {several[0]}); expected one"
+                    f"{name}: the {arm} gave {count} different outputs for seed {several[0]}; expected one"
                 )
         if len(outputs) == len(ARMS) and outputs["base"] == outputs["candidate"]:
             sentences.append(f"{name}: both arms gave the same samples, bit for bit")
@@ -101,17 +104,18 @@ def _control(decisions: Decisions | None) -> list[Judgement]:
     if loud:
         sentence = " ".join(f"{name}: {control.reason}" for name, control in loud.items())
         return [_judgement(CONTROL, "LOUD", 3, sentence)]
-    noise = max(each.control.noise for each in decisions.centre.values())
+    noises = [each.control.noise for each in decisions.centre.values() if each.control.noise is not None]
     seen = max(each.wide.high / each.ratio - 1 for each in decisions.centre.values())
     reach = (
         f"this run sees a change of {seen:.1%} or more for sure"
         if np.isfinite(seen)
         else "one block decides little"
     )
-    if np.isnan(noise):
+    if not noises:
         return [_judgement(CONTROL, "QUIET", 0, f"One process an arm has no twin; {reach}.")]
-    sentence = f"Identical code differed by a CV of {noise:.1%} at most; {reach}."
-    return [_judgement(CONTROL, "QUIET", 0, sentence).model_copy(update={"value": noise, "unit": "ratio"})]
+    sentence = f"Identical code differed by a CV of {max(noises):.1%} at most; {reach}."
+    control = _judgement(CONTROL, "QUIET", 0, sentence)
+    return [control.model_copy(update={"value": max(noises), "unit": "ratio"})]
 
 
 def _toggles(run: Run) -> list[Judgement]:
