@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from engine.errors import UsageError
-from engine.gate.data.samples import Arm, Run, Side
+from engine.gate.data.samples import ARMS, Arm, Run, Side
 from engine.gate.data.verdict import Band, ExitCode, Figures, Judgement, Verdict
 from engine.gate.report.sound_figures import number, scored
-from engine.gate.verdict.bounds import apart
+from engine.gate.verdict.bounds import apart, figure
 
 MEANING: dict[ExitCode, str] = {0: "PASS", 1: "REGRESSION", 2: "USAGE", 3: "UNDECIDED"}
 HEADINGS = ("question", "workload", "base", "candidate", "change", "limit", "verdict")
@@ -117,10 +117,7 @@ def _cells(run: Run, judgement: Judgement) -> tuple[str, ...]:
 
 def _ratio_cells(run: Run, judgement: Judgement) -> tuple[str, str, str, str]:
     """A ratio as a change in percent; beside the time the RTF of both arms."""
-    base = candidate = "-"
-    if judgement.question in OF_TIME:
-        base = "-" if judgement.topic == "drift" else _rtf(run, "base", judgement.workload)
-        candidate = _rtf(run, "candidate", judgement.workload)
+    base, candidate = (_beside(run, arm, judgement) for arm in ARMS)
     change = "-" if judgement.value is None else f"{judgement.value - 1:+.1%}"
     if judgement.low is not None and judgement.high is not None:
         change += f" [{judgement.low - 1:+.0%}, {judgement.high - 1:+.0%}]"
@@ -135,7 +132,7 @@ def _plain_cells(judgement: Judgement) -> tuple[str, str, str, str]:
     change = "-"
     if base and value is not None and judgement.topic != "limits":
         change = f"{value / base - 1:+.1%}"
-    texts = ["-" if given is None else f"{scale * given:.4g}{unit}" for given in (base, value, limit)]
+    texts = ["-" if given is None else figure(scale * given) + unit for given in (base, value, limit)]
     if value is not None and limit is not None:
         texts[1:] = [text + unit for text in apart(scale * value, scale * limit)]
     return texts[0], texts[1], change, texts[2]
@@ -158,11 +155,19 @@ def _sound_cells(run: Run, judgement: Judgement) -> tuple[str, str, str, str]:
     return base, candidate, change, limit
 
 
-def _rtf(run: Run, arm: Arm, workload: str) -> str:
+def _beside(run: Run, arm: Arm, judgement: Judgement) -> str:
+    """The arm's own figure beside a ratio: its RTF, or the seconds of its first call or its loading."""
     own = [
-        figures for figures in verdict_of(run).figures if (figures.arm, figures.workload) == (arm, workload)
+        figures
+        for figures in verdict_of(run).figures
+        if figures.arm == arm and judgement.workload in ("", figures.workload)
     ]
-    return f"{own[0].mean_rtf:.3f}" if own else "-"
+    if not own or (judgement.topic == "drift" and arm == "base"):
+        return "-"
+    seconds = {"first call": own[0].first_call_seconds, "load": own[0].load_seconds}.get(judgement.question)
+    if judgement.question in OF_TIME:
+        return f"{own[0].mean_rtf:.3f}"
+    return "-" if seconds is None else f"{seconds:.3g} s"
 
 
 def _figure_row(run: Run, figures: Figures) -> FigureRow:

@@ -53,10 +53,16 @@ def band_of(value: float, limit: Limit) -> Band | None:
 def apart(value: float, other: float) -> tuple[str, str]:
     """Both numbers with three digits, or as many more as it takes that different numbers look different."""
     for digits in range(3, MOST_DIGITS):
-        texts = f"{value:.{digits}g}", f"{other:.{digits}g}"
+        texts = figure(value, digits), figure(other, digits)
         if texts[0] != texts[1] or value == other:
             return texts
     return repr(value), repr(other)
+
+
+def figure(value: float, digits: int = 3) -> str:
+    """A number with so many digits that count; whole numbers below ten millions in full."""
+    whole = float(value).is_integer() and 1000 <= abs(value) < 1e7
+    return f"{value:,.0f}" if whole else f"{value:.{digits}g}"
 
 
 def code_of(value: int) -> ExitCode:
