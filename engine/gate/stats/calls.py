@@ -82,8 +82,8 @@ def settled(curve: ArrayLike) -> bool:
     """Whether the calls that count began after warm-up was over, judged from their mean curve.
 
     The first call is held against the later two thirds: it is apart if it differs from their mean by 5 % and
-    by more than their scatter explains (a Student-t prediction of its log at 1 %). A first call that is faster is no
-    steady one either. Fewer than five calls cannot tell, and are taken to be settled.
+    by more than their scatter explains (a Student-t prediction of its log at 1 %). A first call that is
+    faster is no steady one either. Fewer than five calls cannot tell, and are taken to be settled.
 
     Args:
         curve: seconds of call 0, 1, 2 ... after the warm-up, averaged over all processes (each divided by its
