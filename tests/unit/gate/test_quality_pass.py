@@ -74,6 +74,16 @@ def test_required_judges_are_those_of_the_baseline(material: Material) -> None:
     assert found.missing == {"mos": "not installed"}
 
 
+def test_what_nobody_will_hear_is_told_before_anything_is_measured(material: Material) -> None:
+    """A missing judge, and Chinese where the recogniser hears English alone; a Whisper hears both."""
+    both = dataclasses.replace(material, languages=("en", "zh"))
+    missing = {"mos": "not installed"}
+    found = prepared(both, lambda panel: missing, quick=False)
+    assert found.warnings == ["not judged: mos (not installed)", "pocketsphinx hears no words in zh"]
+    assert prepared(both, quick=False, recogniser="whisper:base").warnings == []
+    assert prepared(material, quick=False).warnings == []
+
+
 def test_an_untrained_checkpoint_needs_no_judges(material: Material) -> None:
     """Its speech is noise; nobody is opened, and the reason is told."""
 
