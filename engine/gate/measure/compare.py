@@ -90,23 +90,27 @@ def pairs(processes: Sequence[Process], logs: Callable[[Process], Floats]) -> Pa
         logs: the logs of what is compared in one process, one for each round: [r].
 
     Raises:
-        UsageError: a block without both arms, or with processes of unequal rounds.
+        UsageError: no block, one without both arms, one unlike the others, or processes of unequal rounds.
     """
     ratios, twins = [], []
     for number, block in in_blocks(processes).items():
         arms = [[logs(process) for process in block if process.arm == arm] for arm in ARMS]
-        lengths = {values.shape for arm in arms for values in arm}
-        if len(arms[0]) != len(arms[1]) or len(lengths) != 1:
-            held = ", ".join(process.arm for process in block)
+        held = {(len(arm), values.shape) for arm in arms for values in arm}
+        if (
+            len(held) != 1
+            or len(arms[0]) != len(arms[1])
+            or (twins and 2 * len(arms[0]) - 2 != len(twins[0]))
+        ):
+            given = f"block {number} of the processes {', '.join(process.arm for process in block)}"
             raise UsageError(
-                f"block {number} of the processes {held}", "pairs of equal rounds", "Pass whole blocks"
+                given, "as many of each arm in all blocks, with equal rounds", "Pass whole blocks"
             )
         base, candidate = np.array(arms)  # each [k, r]
         ratios.append(float(np.median(candidate.mean(axis=0) - base.mean(axis=0))))
         twins.append([float(np.median(arm[0] - arm[1])) for arm in (base, candidate) if len(arm) == 2])
-    return Pairs(
-        np.array(ratios, dtype=np.float64), np.array(twins, dtype=np.float64).reshape(len(ratios), -1)
-    )
+    if not ratios:
+        raise UsageError("no processes", "at least one block", "Measure first")
+    return Pairs(np.array(ratios, dtype=np.float64), np.array(twins, dtype=np.float64))
 
 
 def seconds(process: Process, workload: str) -> Floats:

@@ -82,8 +82,8 @@ def settled(curve: ArrayLike) -> bool:
     """Whether the calls that count began after warm-up was over, judged from their mean curve.
 
     The first call is held against the later two thirds: it is apart if it differs from their mean by 5 % and
-    by more than their scatter explains (a Student-t prediction at 1 %). A first call that is faster is no
-    steady one either. Fewer than five calls cannot tell, and are taken to be settled.
+    by more than their scatter explains (a Student-t prediction of its log at 1 %). A first call that is
+    faster is no steady one either. Fewer than five calls cannot tell, and are taken to be settled.
 
     Args:
         curve: seconds of call 0, 1, 2 ... after the warm-up, averaged over all processes (each divided by its
@@ -92,14 +92,14 @@ def settled(curve: ArrayLike) -> bool:
     Raises:
         UsageError: no calls, or a time that is not a positive number.
     """
-    values = positive(curve)
+    values = np.log(positive(curve))
     later = values[max(1, values.size // 3) :]
     if values.size < SETTLED_CALLS:
         return True
     centre, scatter = later.mean(), later.std(ddof=1) * math.sqrt(1 + 1 / later.size)
     apart = abs(values[0] - centre)
     free = later.size - 1
-    return not apart > max(0.05 * centre, scatter * -special.stdtrit(free, SETTLED_ALPHA / 2))
+    return not apart > max(math.log1p(0.05), scatter * -special.stdtrit(free, SETTLED_ALPHA / 2))
 
 
 def positive(values: ArrayLike) -> Floats:

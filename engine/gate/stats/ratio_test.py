@@ -32,16 +32,15 @@ import dataclasses
 import enum
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 from engine.errors import UsageError
 from engine.gate.stats.calls import Floats as Floats
 from engine.gate.stats.calls import memory_slope as memory_slope
-from engine.gate.stats.calls import positive
 from engine.gate.stats.looks import HOPELESS, blocks_needed, half_widths
 from engine.gate.stats.looks import THRESHOLD as THRESHOLD
 from engine.gate.stats.looks import Plan as Plan
@@ -121,18 +120,6 @@ class Decision:
         return self.narrow.high
 
 
-def cv(samples: ArrayLike) -> float:
-    """Coefficient of variation: sample standard deviation (ddof = 1) / mean, defined here only.
-
-    Raises:
-        UsageError: fewer than two samples, or one that is not a positive number.
-    """
-    values = positive(samples)
-    if values.size < 2:
-        raise UsageError(f"{values.size} sample(s)", "at least two to have a spread", "Measure more")
-    return float(values.std(ddof=1) / values.mean())
-
-
 def decide(ratios: ArrayLike, twins: ArrayLike, plan: Plan, last: bool = False) -> Decision:
     """Judge one workload after some blocks, at one of `plan.looks` or at the end of the run.
 
@@ -193,45 +180,6 @@ def exit_code(decision: Decision, threshold: float = THRESHOLD) -> int:
     if decision.verdict is not Verdict.UNDECIDED:
         return 0
     return 0 if decision.control.quiet and decision.upper_95 < 1 + threshold else 3
-
-
-@dataclasses.dataclass(frozen=True)
-class LimitCheck:
-    """A product limit held against process values: exit_code 0 within, 1 over, 3 over but unsure."""
-
-    estimate: float
-    lower_95: float
-    limit: float
-    exit_code: int
-
-
-def limit_check(values: ArrayLike, limit: float, kind: Literal["mean", "worst", "cv"] = "mean") -> LimitCheck:
-    """Hold an upper limit against one value per process. A point estimate over the limit never passes.
-
-    Args:
-        values: one per process: its mean RTF, its worst RTF, its memory slope, its median time.
-        limit: the largest allowed value, same unit.
-        kind: what the limit is about: the mean over processes; the worst of all (its bound is that of a
-            typical process's worst, so a single outlier is unsure); or the CV over processes.
-
-    Raises:
-        UsageError: no values, or one that is not a finite number.
-    """
-    array = np.asarray(values, dtype=np.float64)
-    if array.size == 0 or not np.all(np.isfinite(array)) or not math.isfinite(limit):
-        raise UsageError(
-            f"values {array.ravel()[:4]}, limit {limit}", "finite numbers, at least one", "Measure again"
-        )
-    free = array.size - 1
-    if kind == "cv":
-        estimate = cv(array)
-        lower = estimate * math.sqrt(free / stats.chi2.isf(0.05, free))
-    else:
-        mean = float(array[0] + (array - array[0]).mean())  # equal values have exactly themselves as mean
-        estimate = float(array.max()) if kind == "worst" else mean
-        spread = float(array.std(ddof=1)) / math.sqrt(array.size) if free else math.inf
-        lower = mean - spread * (float(stats.t.isf(0.05, free)) if free else 1.0)
-    return LimitCheck(estimate, lower, limit, 0 if estimate <= limit else 1 if lower > limit else 3)
 
 
 def tail_plan(plan: Plan) -> Plan:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from engine.errors import UsageError
-from engine.gate.stats.looks import Plan, blocks_needed, can_fire, draw_orders, half_widths
+from engine.gate.stats.looks import Plan, blocks_needed, can_fire, freedom, half_widths
 
 
 @pytest.mark.parametrize(
@@ -33,13 +32,15 @@ def test_the_looks_spend_the_whole_error_and_no_more(blocks):
     assert min(shares) > 0
 
 
-@given(st.integers(2, 60), st.data())
-def test_running_out_of_time_between_looks_spends_no_more_than_going_on(blocks, data):
-    """A run stopped early by the clock spends at most what its next look would have."""
+@given(st.integers(1, 60), st.data())
+def test_the_last_look_spends_what_the_looks_before_have_left(blocks, data):
+    """Ended by the clock anywhere, a run spends its whole error, no more; at the end of the plan as well."""
     plan = Plan(blocks)
-    early = data.draw(st.integers(1, blocks))
-    following = min(look for look in plan.looks if look >= early)
-    assert 0 < plan.share(early) <= plan.share(following)
+    end = data.draw(st.integers(1, blocks))
+    before = [look for look in plan.looks if look < end]
+    assert sum(plan.share(look) for look in before) + plan.share(end, last=True) == pytest.approx(1)
+    assert plan.share(end, last=True) >= plan.share(end) > 0
+    assert plan.share(blocks, last=True) == plan.share(blocks)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,6 @@ def test_running_out_of_time_between_looks_spends_no_more_than_going_on(blocks, 
         {"alpha_same": 0},
         {"alpha_same": 0.5},
         {"margin": 0},
-        {"swing": 0},
         {"margin": math.nan},
     ],
 )
@@ -71,20 +71,7 @@ def test_refusals_name_the_plan_and_the_cure():
     with pytest.raises(UsageError) as caught:
         Plan(alpha=2)
     assert str(caught.value).startswith("Plan(blocks_max=10, family=1, alpha=2,")
-    assert str(caught.value).endswith(
-        ": expected error rates from 0 to 1, a positive margin and swing. Correct it."
-    )
-
-
-@pytest.mark.parametrize("blocks", [1, 2, 7, 10])
-def test_orders_are_balanced_and_random(blocks):
-    """Of every two blocks one is ABBA, and either may come first."""
-    orders = draw_orders(blocks, np.random.default_rng(1), 400)
-    assert orders.shape == (400, blocks)
-    pairs = orders[:, : blocks // 2 * 2].reshape(400, -1, 2)
-    assert np.all(pairs.sum(axis=-1) == 1)
-    assert np.all(np.abs(orders.mean(axis=0) - 0.5) < 0.1)
-    assert draw_orders(blocks, np.random.default_rng(1)).shape == (blocks,)
+    assert str(caught.value).endswith(": expected error rates from 0 to 1 and a positive margin. Correct it.")
 
 
 @pytest.mark.parametrize("blocks", [5, 7, 10])
@@ -95,6 +82,21 @@ def test_half_widths_are_students(blocks):
     error = 0.05 / math.sqrt(blocks)
     assert wide == pytest.approx(stats.t.isf(0.005 / 3 / 2 * plan.share(blocks), 3 * blocks - 1) * error)
     assert narrow == pytest.approx(stats.t.isf(0.05 * plan.share(blocks), 3 * blocks - 1) * error)
+    left = 1 - sum(plan.share(look) for look in plan.looks if look < blocks)
+    wide, narrow = half_widths(0.05, blocks - 1, blocks, plan, last=True)
+    assert wide == pytest.approx(stats.t.isf(0.005 / 3 / 2 * left, blocks - 1) * error)
+    assert narrow == pytest.approx(stats.t.isf(0.05 * left, blocks - 1) * error)
+
+
+def test_what_has_no_freedom_has_no_bounds():
+    """One block of one process an arm: the intervals are infinite, and no number of warnings says so."""
+    assert half_widths(0.0, 0, 1, Plan(1)) == (math.inf, math.inf)
+
+
+def test_freedom_is_that_of_blocks_and_twins():
+    """n - 1 of the log-ratios, and one more for each pair of identical processes."""
+    assert [freedom(blocks, 2) for blocks in (1, 4, 10)] == [2, 11, 29]
+    assert [freedom(blocks, 1) for blocks in (1, 4, 10)] == [0, 3, 9]
 
 
 @given(st.floats(0.005, 0.2), st.floats(0, 0.3), st.integers(1, 4))
@@ -133,9 +135,18 @@ def test_the_guard_says_how_many_blocks_each_answer_takes():
     """Slower, same and planned are all in the sentence."""
     reach = can_fire(Plan(1, family=4), 0.05)
     assert reach.reason == (
-        f"At a CV of 5.0%, 20% slower takes {reach.slower} blocks to see "
+        f"At a noise of 5.0% a block, 20% slower takes {reach.slower} blocks to see "
         f"and sameness takes {reach.same} blocks; the plan has 1 block."
     )
+
+
+def test_the_guard_asks_for_more_blocks_where_there_are_no_twins():
+    """One process an arm: the spread of blocks alone tells the noise, and one block tells none."""
+    reach, single = can_fire(Plan(10, family=4)), can_fire(Plan(10, family=4), twins=1)
+    assert single.slower > reach.slower
+    assert single.same > reach.same
+    assert can_fire(Plan(10), noise=1e-6).slower == 1
+    assert can_fire(Plan(10), noise=1e-6, twins=1).slower == 2
 
 
 def test_the_guard_admits_the_hopeless():
