@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import pickle
 from collections.abc import Mapping
@@ -174,6 +175,19 @@ def test_processes_that_answer_differently_are_strays_of_their_request(tmp_path:
     strays = [(one.name, one.kind, one.seed, one.mel_l2) for one in run.quality.candidate.strays]
     assert strays == [("medium", "timed", 4, None)]
     assert run.quality.base.strays == ()
+
+
+def test_a_repeat_with_other_bytes_is_a_stray_however_late_it_comes(tmp_path: Path) -> None:
+    """An arm that answers rightly twice and then drops work."""
+    asked: collections.Counter[Any] = collections.Counter()
+
+    def tired(*request: Any) -> Samples:
+        asked[request] += 1
+        return wave(*request)[: -5000 if asked[request] > 2 else None]
+
+    run = held(tmp_path, Arms(candidate=tired), timed={"base": wave, "candidate": wave})
+    assert run.quality is not None
+    assert {(one.kind, one.name) for one in run.quality.candidate.strays} == {("again", "short seed 0")}
 
 
 def test_what_was_not_kept_is_neither_judged_nor_a_stray(tmp_path: Path) -> None:
