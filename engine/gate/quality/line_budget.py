@@ -12,8 +12,8 @@ from engine.gate.data.texts import Case
 from engine.gate.data.workloads import Sentence
 from engine.gate.quality.script import MEMORY_PAIRS
 
-HEARING = 0.6
-"""Seconds of one core that all judges take for a second of audio (two cores of a Xeon: 0.4)."""
+HEARING = 0.7
+"""Seconds of one core that all judges take for a second of audio (measured as processor time: 0.65)."""
 OPENING = 15.0
 """Seconds in which the judges are opened."""
 

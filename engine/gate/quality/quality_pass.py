@@ -12,37 +12,34 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from engine.audio import Samples
 from engine.errors import BaselineError
 from engine.gate.baselines.select import Selection
 from engine.gate.data import texts
-from engine.gate.data.outputs import Heard, Quality, Spoken, Stray
-from engine.gate.data.samples import ARMS, Arm, Call, Process
+from engine.gate.data.outputs import Quality, Spoken
+from engine.gate.data.samples import ARMS, Arm, Process
 from engine.gate.data.texts import Case
 from engine.gate.data.workloads import Sentence
 from engine.gate.measure.process import Material, Opener, Reference
-from engine.gate.quality import judges, line_budget, script, timed
-from engine.gate.quality.judges import Distances, Item, Panel, Scores
-from engine.gate.quality.judges.distance import WINDOW
+from engine.gate.quality import hearing, judges, line_budget, script, timed
+from engine.gate.quality.hearing import Judge as Judge
+from engine.gate.quality.judges import Panel, words
 from engine.gate.quality.judges.resample import at_our_rate
-from engine.gate.quality.timed import Request
+from engine.gate.quality.timed import Timed
 
 UNTRAINED = "the checkpoint is untrained: its speech is noise"
 
 Report = Callable[[str], None]
 OpenOutputs = Callable[[Path], AbstractContextManager[Opener]]
 """Gives an opener whose processes keep their waves in a folder."""
-Judge = Callable[[Sequence[Item], Panel, int, Callable[[int, int], None]], Sequence[Scores]]
-"""Scores items by a panel, in so many processes, and tells how many are done, as `judges.judge_all` does."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Audition:
     """What may be spoken in which voices, and who judges: all that is known before anything is measured.
 
-    `sentences` are those that will be timed, `probes` how many cases the second pass asks for again.
+    `sentences` are those that will be timed, `probes` how many cases the second pass asks for again, and
+    `unheard` languages of the cases that the recogniser does not hear.
     """
 
     cases: tuple[Case, ...]
@@ -53,6 +50,14 @@ class Audition:
     skipped: tuple[str, ...]
     seed: int
     probes: int
+    unheard: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What people should know before anything is measured: who is missing, what nobody will hear."""
+        missing = [f"not judged: {judge} ({why})" for judge, why in self.missing.items()]
+        deaf = f"{self.panel.recogniser} hears no words in {' and '.join(self.unheard)}"
+        return [*missing, *([deaf] if self.unheard else [])]
 
 
 def prepare(
@@ -105,7 +110,14 @@ def prepare(
         skipped=chosen.skipped,
         seed=seed,
         probes=script.QUICK_PROBES if quick else script.PROBES,
+        unheard=_unheard(chosen.cases, recogniser) if names else (),
     )
+
+
+def _unheard(cases: Sequence[Case], recogniser: str) -> tuple[str, ...]:
+    """The languages of these cases whose words nobody will hear."""
+    spoken = {language for case in cases for language in words.languages(case.text)}
+    return tuple(sorted(spoken - set(words.heard_by(recogniser))))
 
 
 def missing_judges(panel: Panel) -> dict[str, str]:
@@ -121,15 +133,6 @@ def missing_judges(panel: Panel) -> dict[str, str]:
 
 def _missing(panel: Panel) -> dict[str, str]:
     return dict(judges.open_panel(panel).missing)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Timed:
-    """What was timed: the calls of each arm by request, the requests that are judged, where the waves are."""
-
-    calls: Mapping[Arm, Mapping[Request, tuple[Call, ...]]]
-    judged: tuple[tuple[Request, Sentence], ...]
-    folder: Path
 
 
 def hold(
@@ -170,21 +173,23 @@ def hold(
             said = script.obtain(lines, audition.voices, open_worker, described, report)
         spoken = {arm: (*_from_timing(arm, audition, measured), *said[arm]) for arm in ARMS}
         folders = {"case": folder, "timed": waves}
-        scores = _judged(audition, spoken, folders, report, judge or judges.judge_all)
-        heard = {arm: _heard(arm, spoken[arm], scores[arm], measured, folder) for arm in ARMS}
+        scores = hearing.scores(
+            audition.panel, audition.missing, spoken, folders, report, judge or judges.judge_all
+        )
+        heard = {arm: hearing.heard(arm, spoken[arm], scores[arm], measured, folder) for arm in ARMS}
         return Quality(
             seed=audition.seed,
             recogniser=audition.panel.recogniser,
             base=heard["base"],
             candidate=heard["candidate"],
-            distances=dict(_distances(heard["base"], heard["candidate"], folders)),
+            distances=dict(hearing.distances(heard["base"], heard["candidate"], folders)),
             timed=tuple(timed.changes(measured.calls, waves)),
             missing=dict(audition.missing),
             skipped=(*audition.skipped, *fitting.left_out),
         )
 
 
-def _timed(audition: Audition, processes: Sequence[Process], folder: Path) -> _Timed:
+def _timed(audition: Audition, processes: Sequence[Process], folder: Path) -> Timed:
     """What was timed, and which of its requests are judged, each as a sentence with a name of its own."""
     calls = {arm: timed.answers(processes, arm) for arm in ARMS}
     requests = timed.to_judge(calls, folder)
@@ -196,7 +201,7 @@ def _timed(audition: Audition, processes: Sequence[Process], folder: Path) -> _T
         for sentence in audition.sentences
         for request in requests.get(sentence.name, ())
     )
-    return _Timed(calls, judged, folder)
+    return Timed(calls, judged, folder)
 
 
 def _fitting(
@@ -220,7 +225,7 @@ def _fitting(
     return fitting
 
 
-def _from_timing(arm: Arm, audition: Audition, measured: _Timed) -> Iterator[Spoken]:
+def _from_timing(arm: Arm, audition: Audition, measured: Timed) -> Iterator[Spoken]:
     """The answers of one arm, given while it was timed, that are judged."""
     for request, sentence in measured.judged:
         call = measured.calls[arm][request][0]
@@ -234,64 +239,6 @@ def _from_timing(arm: Arm, audition: Audition, measured: _Timed) -> Iterator[Spo
             seconds=call.seconds,
             audio_seconds=call.audio_seconds,
         )
-
-
-def _judged(
-    audition: Audition,
-    spoken: Mapping[Arm, Sequence[Spoken]],
-    folders: Mapping[str, Path],
-    report: Report,
-    judge: Judge,
-) -> dict[Arm, dict[str, Scores]]:
-    """Scores of what is judged, by arm and name."""
-    asked = [(arm, answer) for arm in ARMS for answer in spoken[arm] if answer.judged]
-    items = [
-        Item(timed.wave(folders[answer.kind], answer.output), answer.text, answer.voice)
-        for _, answer in asked
-    ]
-    workers = judges.workers() if audition.panel.names else 1
-    report(f"quality: judging {len({answer.output for _, answer in asked})} distinct outputs")
-
-    def progress(done: int, total: int) -> None:
-        if done * 4 // total > (done - 1) * 4 // total or workers > 1:
-            report(f"quality: judged {done} of {total}")
-
-    judged: dict[Arm, dict[str, Scores]] = {arm: {} for arm in ARMS}
-    scored = judge(items, audition.panel, workers, progress)
-    for (arm, answer), scores in zip(asked, scored, strict=True):
-        reasons = {**scores.not_judged, **audition.missing}
-        judged[arm][answer.name] = scores.model_copy(update={"not_judged": reasons})
-    return judged
-
-
-def _heard(
-    arm: Arm, spoken: Sequence[Spoken], scores: dict[str, Scores], measured: _Timed, folder: Path
-) -> Heard:
-    """One arm, with every output that has other bytes than the first one of the same request."""
-    first = {answer.name: answer for answer in spoken if answer.judged}
-    strays = list(timed.strays(measured.calls[arm], measured.folder))
-    for answer in spoken:
-        if answer.kind not in ("again", "repeat") or answer.output == first[answer.name].output:
-            continue
-        where = measured.folder if first[answer.name].kind == "timed" else folder
-        expected = first[answer.name].output
-        far = timed.mel_l2(timed.wave(where, expected), timed.wave(folder, answer.output))
-        strays.append(
-            Stray(
-                name=answer.name, kind="again", seed=answer.seed,
-                output=answer.output, expected=expected, mel_l2=far,
-            )
-        )  # fmt: skip
-    return Heard(spoken=tuple(spoken), scores=scores, strays=tuple(strays))
-
-
-def _distances(base: Heard, candidate: Heard, folders: Mapping[str, Path]) -> Iterator[tuple[str, Distances]]:
-    """How far the candidate is from the base, where the bytes differ and can be compared."""
-    for name, answer in base.judged.items():
-        waves = [timed.wave(folders[answer.kind], arm.judged[name].output) for arm in (base, candidate)]
-        comparable = min(map(len, waves)) >= WINDOW and all(np.isfinite(wave).all() for wave in waves)
-        if answer.output != candidate.judged[name].output and comparable:
-            yield name, judges.distances(*waves)
 
 
 def _samples(reference: Reference) -> Samples:

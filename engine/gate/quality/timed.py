@@ -7,6 +7,7 @@ can be compared request by request without speaking anything again.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,11 +17,22 @@ import numpy as np
 from engine.audio import Samples
 from engine.gate.data.outputs import Stray, TimedChange, Trouble
 from engine.gate.data.samples import Arm, Call, Process
+from engine.gate.data.workloads import Sentence
 from engine.gate.quality.judges import distances
 from engine.gate.quality.judges.distance import WINDOW
 
 Request = tuple[str, int]
 """Workload and seed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Timed:
+    """What was timed: the calls of each arm by request, the requests that are judged (as sentences with names
+    of their own), and the folder with the waves."""
+
+    calls: Mapping[Arm, Mapping[Request, tuple[Call, ...]]]
+    judged: tuple[tuple[Request, Sentence], ...]
+    folder: Path
 
 
 def answers(processes: Iterable[Process], arm: Arm) -> dict[Request, tuple[Call, ...]]:

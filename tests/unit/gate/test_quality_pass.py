@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import pickle
 from collections.abc import Mapping
@@ -72,6 +73,16 @@ def test_required_judges_are_those_of_the_baseline(material: Material) -> None:
     found = prepared(material, missing, selection=builders.selection(baseline))
     assert (asked[0].names, asked[0].required) == (ALL, ("words",))
     assert found.missing == {"mos": "not installed"}
+
+
+def test_what_nobody_will_hear_is_told_before_anything_is_measured(material: Material) -> None:
+    """A missing judge, and Chinese where the recogniser hears English alone; a Whisper hears both."""
+    both = dataclasses.replace(material, languages=("en", "zh"))
+    missing = {"mos": "not installed"}
+    found = prepared(both, lambda panel: missing, quick=False)
+    assert found.warnings == ["not judged: mos (not installed)", "pocketsphinx hears no words in zh"]
+    assert prepared(both, quick=False, recogniser="whisper:base").warnings == []
+    assert prepared(material, quick=False).warnings == []
 
 
 def test_an_untrained_checkpoint_needs_no_judges(material: Material) -> None:
@@ -164,6 +175,19 @@ def test_processes_that_answer_differently_are_strays_of_their_request(tmp_path:
     strays = [(one.name, one.kind, one.seed, one.mel_l2) for one in run.quality.candidate.strays]
     assert strays == [("medium", "timed", 4, None)]
     assert run.quality.base.strays == ()
+
+
+def test_a_repeat_with_other_bytes_is_a_stray_however_late_it_comes(tmp_path: Path) -> None:
+    """An arm that answers rightly twice and then drops work."""
+    asked: collections.Counter[Any] = collections.Counter()
+
+    def tired(*request: Any) -> Samples:
+        asked[request] += 1
+        return wave(*request)[: -5000 if asked[request] > 2 else None]
+
+    run = held(tmp_path, Arms(candidate=tired), timed={"base": wave, "candidate": wave})
+    assert run.quality is not None
+    assert {(one.kind, one.name) for one in run.quality.candidate.strays} == {("again", "short seed 0")}
 
 
 def test_what_was_not_kept_is_neither_judged_nor_a_stray(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the quality pass asks for: all once in order, some of it again with one thing changed, then repeats."""
+"""What the quality pass asks for: all once in order, some again with one thing changed, then repeats."""
 
 from __future__ import annotations
 

@@ -222,6 +222,15 @@ def test_a_language_whose_words_nobody_heard_is_no_pass_where_words_are_required
     assert "languages" not in {one.question for one in judged(heard, selection=requiring("words"))}
 
 
+def test_one_clip_that_was_not_heard_is_no_deafness(tmp_path: Path) -> None:
+    """Not even the last one: the others of its language were heard."""
+    run = held(tmp_path)
+    assert run.quality is not None
+    last = list(run.quality.candidate.judged)[-1]
+    deaf = heard_by(run, lambda answer: answer.name == last)
+    assert "languages" not in {one.question for one in judged(deaf, selection=requiring("words"))}
+
+
 def test_a_language_that_one_arm_alone_was_heard_in_was_not_compared(tmp_path: Path) -> None:
     """Both arms must be heard, or there is no difference to judge."""
     run = heard_by(chinese(held(tmp_path)), lambda answer: answer.text == "大家好")
