@@ -42,7 +42,9 @@ def test_what_has_no_spread_or_no_size_is_refused() -> None:
 
 
 @given(RTFS, st.floats(0.01, 10.0))
-def test_from_two_processes_on_a_figure_fails_exactly_when_it_is_over(values: list[float], limit: float) -> None:
+def test_from_two_processes_on_a_figure_fails_exactly_when_it_is_over(
+    values: list[float], limit: float
+) -> None:
     """However little it is over: the rule is about the figure. It never passes over the limit."""
     mean, worst = limit_check(values, limit), limit_check(values, limit, "worst")
     assert mean.estimate == pytest.approx(statistics.fmean(values))
@@ -132,7 +134,10 @@ def test_growth_fails_where_it_is_sure_and_noise_does_not() -> None:
     """A quarter of a MiB a call fails for ever; 0.01, as measured on steady code, practically never does."""
     false = 0
     for seed in range(300):
-        grown, steady = growth_check(memory(0.24, 8, 6, seed), 0.25), growth_check(memory(0.01, 8, 6, seed), 0.25)
+        grown, steady = (
+            growth_check(memory(0.24, 8, 6, seed), 0.25),
+            growth_check(memory(0.01, 8, 6, seed), 0.25),
+        )
         assert grown is not None
         assert steady is not None
         assert grown.exit_code == 1

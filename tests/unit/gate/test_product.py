@@ -211,7 +211,13 @@ def test_a_machine_without_a_product_holds_growth_alone() -> None:
 
 def test_memory_that_grows_for_sure_fails() -> None:
     """0.24 MiB a call are 6.8 GiB a day at a call every three seconds, on the host or on the device."""
-    for host, device, code in ((0.0, None, 0), (0.01, None, 0), (0.24, None, 1), (0.0, 0.24, 1), (0.0, 0.0, 0)):
+    for host, device, code in (
+        (0.0, None, 0),
+        (0.01, None, 0),
+        (0.24, None, 1),
+        (0.0, 0.24, 1),
+        (0.0, 0.0, 0),
+    ):
         run = builders.run(grown(builders.processes(), host, device))
         judgement = answer(judged(run, builders.portable()), "memory growth")
         assert judgement.code == code, (host, device)
