@@ -299,7 +299,7 @@ def faults(session: nox.Session) -> None:
 def train_voice(session: nox.Session) -> None:
     """Train the voice in the box again: data, training, export, evaluation. Hours on a CPU; needs `flite`."""
     prepare(session)
-    run(session, "engine.voices.recipe", *(session.posargs or ["all", "--work", "build/voice"]))
+    run(session, "tests.studies.voice", *(session.posargs or ["all", "--work", "build/voice"]))
 
 
 @nox.session(venv_backend="none", default=False)

@@ -79,7 +79,8 @@ def speak(
     chosen = _voice(voice, ref, ref_text)
     console = Console(stderr=True)
     with console.status("loading"):
-        tts = engine.load(checkpoint or engine.DEFAULT_CHECKPOINT, options, device=device, vocoder=vocoder)
+        name = engine.DEFAULT_CHECKPOINT if checkpoint is None else checkpoint
+        tts = engine.load(name, options, device=device, vocoder=vocoder)
     if not tts.checkpoint.trained:
         console.print(
             f"The checkpoint {tts.checkpoint.name} is untrained: what you will hear is noise, not speech.",
@@ -109,6 +110,8 @@ def speak(
 
         audio = tts.synthesize(text, chosen, seed=seed, speed=speed, progress=advance)
     audio.save(out)
+    for sentence in (*tts.unproven(), *audio.warnings):
+        console.print(f"Note: {sentence}.", style="yellow", markup=False, soft_wrap=True)
     facts = {
         "output": str(out),
         "seconds": audio.seconds,

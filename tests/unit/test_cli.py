@@ -62,9 +62,23 @@ def test_speak_prints_json(run: Run, tmp_path: Path) -> None:
     assert facts["options"] == dataclasses.asdict(
         dataclasses.replace(Options.fast_cpu(), schedule="sway", nfe=1)
     )
-    assert facts["evidence"].keys() == facts["options"].keys() - {"cfg_strength", "guidance_until"}
+    assert facts["evidence"].keys() == facts["options"].keys() - {"guidance_until"}
     assert facts["trained"] is False
     assert sum(facts["stages"].values()) == pytest.approx(facts["rtf"] * facts["seconds"])
+
+
+def test_a_toggle_that_did_nothing_is_said_aloud(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only in the table of proofs, which nobody asked for."""
+    from engine.optimizations import hoist
+
+    quiet = speak(tmp_path / "out.wav", "--hoist")
+    assert "was not seen to work" not in run(*quiet)[2]
+    monkeypatch.setattr(hoist, "apply", lambda parts, *_: parts)
+    code, _, said = run(*quiet)
+    assert code == 0
+    assert "hoist=True was not seen to work" in said
 
 
 def test_every_option_has_a_flag_with_its_help() -> None:
@@ -85,9 +99,9 @@ def test_every_option_has_a_flag_with_its_help() -> None:
         (["--preset", "turbo"], "preset 'turbo'"),
         (["--speed", 9], "speed=9"),
         (["--seed", -1], "seed=-1"),
-        (["--compile", "reduce-overhead"], "reduce-overhead"),
         (["--device", "cuda:99"], "device='cuda:99'"),
         (["--checkpoint", "gone"], "checkpoint 'gone'"),
+        (["--checkpoint", ""], "checkpoint ''"),
         (["--vocoder", "gone"], "vocoder folder gone"),
         (["--voice", "gone"], "voice 'gone'"),
         (["--ref", "gone.wav", "--ref-text", "words"], "gone.wav"),
@@ -117,7 +131,7 @@ def tmp_path_with_weights(folder: Path) -> Path:
     """A folder with weights and no vocoder of its own."""
     import shutil
 
-    from engine import seeded
+    from engine.voices import seeded
 
     copy = Path(shutil.copytree(seeded.ensure("seeded-tiny"), folder / "copy"))
     shutil.rmtree(copy / "vocos")
@@ -125,7 +139,10 @@ def tmp_path_with_weights(folder: Path) -> Path:
     return copy
 
 
-@pytest.mark.parametrize("more", [["--precision", "fp8"], ["--turbo"], ["--nfe", "many"], ["extra"]])
+@pytest.mark.parametrize(
+    "more",
+    [["--precision", "fp8"], ["--turbo"], ["--nfe", "many"], ["extra"], ["--compile", "reduce-overhead"]],
+)
 def test_an_unknown_flag_or_value_is_a_usage_error(run: Run, tmp_path: Path, more: list[str]) -> None:
     """The parser's own message and exit code."""
     code, _, said = run(*speak(tmp_path / "out.wav", *more))

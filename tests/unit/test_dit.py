@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import rotary, upstream
+from engine import dit, upstream
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def test_turning_by_the_table_is_upstreams_rotation(frames: int, heads: int, wid
     x = torch.randn(2, frames, heads, width, generator=torch.Generator().manual_seed(seed)).transpose(1, 2)
     angles, scale = embed.forward_from_seq_len(frames)
     expected = apply_rotary_pos_emb(x, angles, scale)
-    torch.testing.assert_close(rotary.turn(x, rotary.table(embed, frames)), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(dit.turn(x, dit.table(embed, frames)), expected, rtol=0, atol=1e-5)
 
 
 def test_a_turn_keeps_format_and_length() -> None:
@@ -35,9 +35,9 @@ def test_a_turn_keeps_format_and_length() -> None:
     from x_transformers.x_transformers import RotaryEmbedding
 
     x = torch.randn(1, 2, 9, 8)
-    angles = rotary.table(RotaryEmbedding(8), 9)
-    torch.testing.assert_close(rotary.turn(x, angles).norm(dim=-1), x.norm(dim=-1))
-    assert rotary.turn(x.bfloat16(), angles).dtype == torch.bfloat16
+    angles = dit.table(RotaryEmbedding(8), 9)
+    torch.testing.assert_close(dit.turn(x, angles).norm(dim=-1), x.norm(dim=-1))
+    assert dit.turn(x.bfloat16(), angles).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("turned", [None, 1])
@@ -56,15 +56,15 @@ def test_the_processor_is_upstreams(
     x, embed = torch.randn(2, 11, 16), RotaryEmbedding(8)
     mask = None if masked is None else torch.arange(11)[None] < torch.tensor([[11], [7]])
     expected = attn(x, mask=mask, rope=embed.forward_from_seq_len(11))
-    attn.processor = rotary.TabledAttention(theirs)
-    torch.testing.assert_close(attn(x, mask=mask, rope=rotary.table(embed, 11)), expected)
+    attn.processor = dit.TabledAttention(theirs)
+    torch.testing.assert_close(attn(x, mask=mask, rope=dit.table(embed, 11)), expected)
 
 
 def test_the_real_form_that_is_compiled_is_the_complex_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Inductor is handed other arithmetic than eager mode runs: the same rotation."""
     from x_transformers.x_transformers import RotaryEmbedding
 
-    x, angles = torch.randn(2, 3, 9, 8), rotary.table(RotaryEmbedding(8), 9)
-    eager = rotary.turn(x, angles)
+    x, angles = torch.randn(2, 3, 9, 8), dit.table(RotaryEmbedding(8), 9)
+    eager = dit.turn(x, angles)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    torch.testing.assert_close(rotary.turn(x, angles), eager)
+    torch.testing.assert_close(dit.turn(x, angles), eager)

@@ -1,4 +1,4 @@
-"""`python -m engine.voices.recipe STEP --work DIR`.
+"""`python -m tests.studies.voice STEP --work DIR`.
 
 Makes the data, trains, exports and evaluates the voice in the box.
 """
@@ -11,9 +11,10 @@ from typing import Annotated
 
 import typer
 
-from engine.voices.recipe import steps
+from engine.checkpoint import VOICES
+from tests.studies.voice import steps
 
-HERE = Path(__file__).parents[1] / "box"
+HERE = VOICES / "box"
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 Work = Annotated[
     Path, typer.Option(help="Folder for data and checkpoints; a run that stopped goes on from there.")

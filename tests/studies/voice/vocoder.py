@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 
 from engine import upstream
-from engine.voices.recipe.muon import Muon
-from engine.voices.recipe.sentences import VOICES
+from tests.studies.voice.muon import Muon
+from tests.studies.voice.sentences import VOICES
 
 log = logging.getLogger(__name__)
 HOP = 256

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.durations import Durations, phone_contexts
-from engine.voices.recipe.lexicon import isolated, letter_rules, lexicon, rows
-from engine.voices.recipe.phones import TOKENS
+from tests.studies.voice.lexicon import isolated, letter_rules, lexicon, rows
+from tests.studies.voice.phones import TOKENS
 
 FRAMES_A_SECOND = 24_000 / 256
 LEAST = (8, 6, 4, 2, 1, 1)  # examples that a context needs, by level

@@ -9,7 +9,6 @@ much).
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import uuid
 from pathlib import Path
@@ -36,11 +35,6 @@ _VOCOS_PUBLISHED = (512, 1536, 8)
 """Width, inner width and layers of the published charactr/vocos-mel-24khz."""
 
 
-def cache() -> Path:
-    """Where generated checkpoints lie: `$XDG_CACHE_HOME/ishowtts`, else `~/.cache/ishowtts`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ishowtts"
-
-
 def ensure(name: str, folder: Path | None = None) -> Path:
     """The folder of a seeded checkpoint, written on first use: whole or not at all, safe against a second
     writer.
@@ -49,6 +43,8 @@ def ensure(name: str, folder: Path | None = None) -> Path:
         CheckpointError: an unknown size, or a cache folder that cannot be written.
     """
     from safetensors import SafetensorError
+
+    from engine.files import cache
 
     if name not in SIZES:
         raise CheckpointError(
@@ -84,7 +80,7 @@ def _write(name: str, folder: Path) -> None:
     import yaml
     from safetensors.torch import save_file
 
-    from engine.weights import sha256
+    from engine.files import sha256
 
     arch = {**SIZES[name], "text_mask_padding": True, "qk_norm": None, "pe_attn_head": None}
     config = {"model": {"name": name, "backbone": "DiT", "arch": arch, "mel_spec": upstream.MEL_SPEC}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import importlib
 import logging
@@ -12,50 +13,62 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import CheckpointError, DeviceError
 from engine.evidence import Evidence, Observations
+from engine.files import writable_cache
+from engine.optimizations import Parts
 from engine.options import Options
-from engine.seeded import cache
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engine.vocoder import Vocoder
-
 FORMAT = 1
 """Raised when the same weights would give another file; part of its name."""
 
-PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
-"""Fastest first; a CPU engine uses the last alone."""
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+"""By device. TensorRT is none of them: it builds an engine anew for every length."""
+
+FORMATS = {"float32": "fp32", "float16": "fp16"}
+"""NumPy's number formats as the options spell them."""
 
 _log = logging.getLogger(__name__)
 
 
-def apply(vocoder: Vocoder, vocos: Any, options: Options, observed: Observations, device: str) -> Vocoder:
-    """A vocoder that runs `vocos` up to its spectrum in ONNX Runtime, exported on first use and then cached.
+def apply(parts: Parts, options: Options, seen: Observations) -> Parts:
+    """A vocoder that runs Vocos up to its spectrum in ONNX Runtime, exported on first use and then cached.
 
     Raises:
         DeviceError: onnxruntime is missing, or the exporter where a file has to be made.
         CheckpointError: the cache folder cannot be written.
     """
     if options.vocoder_backend == "torch":
-        return vocoder
-    _package("onnxruntime")
-    return OnnxVocoder(session(exported(vocos), device), vocos.head.istft, observed)
+        return parts
+    opened = session(exported(parts.vocos), parts.device)
+    return dataclasses.replace(parts, vocoder=OnnxVocoder(opened, parts.vocos.head.istft, seen))
+
+
+def check_device(options: Options, device: str) -> None:
+    """Refuse a machine without ONNX Runtime before anything is loaded.
+
+    Raises:
+        DeviceError: the package is missing.
+    """
+    if options.vocoder_backend == "onnx":
+        _package("onnxruntime")
 
 
 class OnnxVocoder:
     """`engine.vocoder.Vocoder` on ONNX Runtime."""
 
-    def __init__(self, session: Any, istft: Any, observed: Observations) -> None:
-        self._session, self._istft, self._observed = session, istft, observed
+    def __init__(self, session: Any, istft: Any, seen: Observations) -> None:
+        self._session, self._istft, self._seen = session, istft, seen
 
     def decode(self, mel: Tensor) -> Tensor:
         """[b, 100, n] float32 -> [b, samples] float32 at 24 kHz, on the device of `mel`."""
         import torch
 
-        (found,) = self._session.run(None, {"mel": mel.cpu().numpy()})
-        self._observed.add("vocoder fp32")
-        self._observed.add(f"onnx {self._session.get_providers()[0]}")
-        spectrum = torch.from_numpy(found).to(mel.device).transpose(1, 2)  # [b, n_fft + 2, n]
+        (spectra,) = self._session.run(None, {"mel": mel.cpu().numpy()})
+        self._seen.add(f"vocoder {FORMATS.get(spectra.dtype.name, spectra.dtype.name)}")
+        self._seen.add(f"onnx {self._session.get_providers()[0]}")
+        spectrum = torch.from_numpy(spectra).to(mel.device).transpose(1, 2)  # [b, n_fft + 2, n]
         magnitude, phase = spectrum.chunk(2, dim=1)
         # As in upstream's ISTFTHead, with its ceiling on the magnitude.
         wave: Tensor = self._istft(torch.polar(magnitude.exp().clip(max=1e2), phase))
@@ -63,7 +76,7 @@ class OnnxVocoder:
 
 
 def session(path: Path, device: str) -> Any:
-    """An open session on the fastest provider that this onnxruntime has for the device.
+    """An open session on the device.
 
     Raises:
         DeviceError: onnxruntime is missing, or was asked for a GPU that it does not know.
@@ -71,18 +84,19 @@ def session(path: Path, device: str) -> Any:
     import torch
 
     onnxruntime = _package("onnxruntime")
-    here = set(onnxruntime.get_available_providers())
-    wanted = PROVIDERS[-1:] if device == "cpu" else PROVIDERS[:-1]
+    known = onnxruntime.get_available_providers()
+    kind, _, number = device.partition(":")
+    provider = PROVIDERS[kind]
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = torch.get_num_threads()
-    usable = [name for name in wanted if name in here]
-    if usable:
-        opened = onnxruntime.InferenceSession(str(path), settings, providers=usable)
-        if opened.get_providers()[0] in usable:  # it falls back to the CPU in silence
+    if provider in known:
+        place = {"device_id": int(number)} if number else {}
+        opened = onnxruntime.InferenceSession(str(path), settings, providers=[(provider, place)])
+        if opened.get_providers()[0] == provider:  # it falls back to the CPU in silence
             return opened
     raise DeviceError(
-        f"vocoder_backend='onnx' on {device} with an onnxruntime for {', '.join(sorted(here))}",
-        f"one of {', '.join(wanted)} at work",
+        f"vocoder_backend='onnx' on {device} with an onnxruntime for {', '.join(sorted(known))}",
+        f"{provider} at work",
         "Install onnxruntime-gpu, or use vocoder_backend='torch'",
     )
 
@@ -95,7 +109,7 @@ def exported(vocos: Any) -> Path:
         DeviceError: it has to be made and the exporter's packages are missing.
         CheckpointError: the cache folder cannot be written.
     """
-    path = cache() / f"vocos-v{FORMAT}-{_digest(vocos)}.onnx"
+    path = writable_cache() / f"vocos-v{FORMAT}-{_digest(vocos)}.onnx"
     if path.is_file():
         return path
     for name in ("onnx", "onnxscript"):
@@ -103,7 +117,6 @@ def exported(vocos: Any) -> Path:
     scratch = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     _log.info("Exporting the vocoder to %s", path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         _export(vocos, scratch)
         scratch.rename(path)
     except OSError as error:
@@ -175,11 +188,13 @@ def _package(name: str) -> Any:
         ) from error
 
 
-def evidence(options: Options, observed: Observations) -> Evidence:
+def evidence(options: Options, seen: Observations) -> Evidence:
     """Runs of the session by the provider that it gave the network to, against what torch decoded."""
-    runs = {name.split()[1]: n for name, n in observed.counts.items() if name.startswith("onnx ")}
-    decodes = observed.counts["decodes"]
+    runs = {name.split()[1]: n for name, n in seen.counts.items() if name.startswith("onnx ")}
+    decodes = seen.counts["decodes"]
     if not runs and not decodes:
         return Evidence(None, "nothing decoded yet")
-    seen = ", ".join([f"{n} runs on {name}" for name, n in sorted(runs.items())] + [f"{decodes} by torch"])
-    return Evidence(bool(runs) and not decodes if options.vocoder_backend == "onnx" else not runs, seen)
+    observed = ", ".join(
+        [f"{n} runs on {name}" for name, n in sorted(runs.items())] + [f"{decodes} by torch"]
+    )
+    return Evidence(bool(runs) and not decodes if options.vocoder_backend == "onnx" else not runs, observed)

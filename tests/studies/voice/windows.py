@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from engine import upstream
-from engine.voices.recipe.phones import TOKENS
-from engine.voices.recipe.sentences import VOICES
+from tests.studies.voice.phones import TOKENS
+from tests.studies.voice.sentences import VOICES
 
 LENGTHS = ((288, 0.45), (448, 0.35), (768, 0.12), (1344, 0.08))  # window in frames, probability
 SHORTEST, LONGEST = 60, 380  # reference in frames

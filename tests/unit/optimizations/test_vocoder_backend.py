@@ -1,4 +1,4 @@
-"""onnx_vocoder: the same sound from another runtime, exported once, refused in words where it cannot run."""
+"""The ONNX vocoder: the same sound from another runtime, exported once, refused where it cannot run."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import torch
 from engine import upstream
 from engine.errors import CheckpointError, DeviceError
 from engine.evidence import Observations
-from engine.optimizations import onnx_vocoder
+from engine.loading import load_weights
+from engine.optimizations import vocoder_backend
 from engine.options import Options
 from engine.vocoder import VocosVocoder
-from engine.weights import load_weights
+from tests.unit.parts import parts
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason="needs the onnx extra")
@@ -35,14 +36,14 @@ def vocos(tiny_folder: Path) -> Any:
 @pytest.fixture(scope="module")
 def exported(vocos: Any) -> Path:
     """Its file."""
-    return onnx_vocoder.exported(vocos)
+    return vocoder_backend.exported(vocos)
 
 
 def test_off_hands_back_the_vocoder_itself(vocos: Any) -> None:
     """Nothing is exported, nothing is opened."""
     observed = Observations()
-    plain = VocosVocoder(vocos, observed)
-    assert onnx_vocoder.apply(plain, vocos, Options(), observed, "cpu") is plain
+    whole = parts(vocoder=VocosVocoder(vocos, observed))
+    assert vocoder_backend.apply(whole, Options(), observed) is whole
     assert not observed.counts
 
 
@@ -51,7 +52,7 @@ def test_the_sound_is_torchs(vocos: Any, exported: Path, batch: int, frames: int
     """Any length and any batch from one file."""
     observed = Observations()
     plain = VocosVocoder(vocos, observed)
-    other = onnx_vocoder.apply(plain, vocos, ON, observed, "cpu")
+    other = vocoder_backend.apply(parts(vocos=vocos), ON, observed).vocoder
     mel = torch.randn(batch, 100, frames) * 2 - 3
     with torch.inference_mode():
         expected, wave = plain.decode(mel), other.decode(mel)
@@ -65,7 +66,9 @@ def test_a_magnitude_beyond_its_ceiling_is_cut_as_upstream_cuts_it(vocos: Any) -
     with torch.inference_mode():
         spectrum = vocos.head.out(hidden)
         assert spectrum[..., :513].max() > 10  # exp(4.6) is the ceiling
-        decoded = onnx_vocoder.OnnxVocoder(Session(spectrum), vocos.head.istft, Observations()).decode(hidden)
+        decoded = vocoder_backend.OnnxVocoder(Session(spectrum), vocos.head.istft, Observations()).decode(
+            hidden
+        )
         assert torch.allclose(decoded, vocos.head(hidden), rtol=1e-4, atol=1e-3)
 
 
@@ -91,13 +94,13 @@ def test_the_file_is_made_once_for_the_same_weights(
     def unwanted(*_: Any) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(onnx_vocoder, "_export", unwanted)
+    monkeypatch.setattr(vocoder_backend, "_export", unwanted)
     twin = copy.deepcopy(vocos)
-    assert onnx_vocoder.exported(twin) == exported
+    assert vocoder_backend.exported(twin) == exported
     with torch.no_grad():
         twin.head.out.bias[3] += 1
     with pytest.raises(AssertionError):
-        onnx_vocoder.exported(twin)
+        vocoder_backend.exported(twin)
 
 
 def test_an_export_that_fails_leaves_no_file(
@@ -110,9 +113,9 @@ def test_an_export_that_fails_leaves_no_file(
         raise OSError("No space left on device")
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(onnx_vocoder, "_export", full)
+    monkeypatch.setattr(vocoder_backend, "_export", full)
     with pytest.raises(CheckpointError, match="XDG_CACHE_HOME"):
-        onnx_vocoder.exported(vocos)
+        vocoder_backend.exported(vocos)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
@@ -129,16 +132,16 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(
         return real(name)
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(onnx_vocoder.importlib, "import_module", fake)  # type: ignore[attr-defined]
+    monkeypatch.setattr(vocoder_backend.importlib, "import_module", fake)  # type: ignore[attr-defined]
     with pytest.raises(DeviceError, match=r"\[onnx\]") as caught:
-        onnx_vocoder.apply(VocosVocoder(vocos, Observations()), vocos, ON, Observations(), "cpu")
+        vocoder_backend.apply(parts(vocos=vocos), ON, Observations())
     assert missing in caught.value.given
 
 
 def test_a_gpu_that_the_runtime_does_not_know_is_refused(exported: Path) -> None:
     """It would fall back to the CPU in silence."""
     with pytest.raises(DeviceError, match="onnxruntime-gpu"):
-        onnx_vocoder.session(exported, "cuda")
+        vocoder_backend.session(exported, "cuda")
 
 
 @pytest.mark.parametrize(
@@ -158,4 +161,4 @@ def test_the_proof_is_who_decoded(options: Options, runs: int, decodes: int, pro
     if runs:
         observed.add("onnx CPUExecutionProvider", runs)
     observed.add("decodes", decodes)
-    assert onnx_vocoder.evidence(options, observed).proven is proven
+    assert vocoder_backend.evidence(options, observed).proven is proven

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from engine.errors import CheckpointError
-from engine.weights import load_weights, state_dict
+from engine.loading import load_weights, state_dict
 
 TENSORS = {"transformer.a": torch.arange(4.0), "transformer.b": torch.ones(2, 3)}
 
@@ -112,3 +112,49 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path, tensors: di
     torch.save(tensors, tmp_path / "model.pt")
     with pytest.raises(CheckpointError, match=r"another architecture \(.+\)"):
         load_weights(torch.nn.Linear(2, 2), tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "ema_model.module.", "module._orig_mod."])
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+def test_foreign_prefixes_are_taken_away(tmp_path: Path, prefix: str, suffix: str) -> None:
+    """Those of parallel training and of compilation."""
+    layer, path = torch.nn.Linear(2, 2), tmp_path / f"model.{suffix}"
+    tensors = {f"{prefix}{name}": value + 1 for name, value in layer.state_dict().items()}
+    save_file(tensors, path) if suffix == "safetensors" else torch.save(tensors, path)
+    load_weights(layer, path)
+    assert torch.equal(layer.weight + 0, tensors[f"{prefix}weight"])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_number_that_is_none_is_named(tmp_path: Path, value: float) -> None:
+    """A diverged checkpoint speaks noise at any precision."""
+    weight = torch.ones(2, 2)
+    weight[1, 0] = value
+    save_file({"weight": weight, "bias": torch.ones(2)}, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"NaN or infinite numbers in weight.*earlier checkpoint"):
+        load_weights(torch.nn.Linear(2, 2), tmp_path / "model.safetensors")
+
+
+def test_a_checkpoint_with_its_training_arguments_says_what_to_do(tmp_path: Path) -> None:
+    """A Namespace beside the tensors: the cure is not another download."""
+    import argparse
+
+    path = tmp_path / "model.pt"
+    torch.save({"model_state_dict": TENSORS, "args": argparse.Namespace(lr=1)}, path)
+    with pytest.raises(CheckpointError, match=r"argparse\.Namespace.*save its tensors alone"):
+        state_dict(path)
+
+
+def test_another_vocabulary_is_told_from_another_architecture(tmp_path: Path) -> None:
+    """The commonest mistake with a fine-tune."""
+
+    class Model(torch.nn.Module):
+        def __init__(self, tokens: int) -> None:
+            super().__init__()
+            self.transformer = torch.nn.Module()
+            self.transformer.text_embed = torch.nn.Module()
+            self.transformer.text_embed.text_embed = torch.nn.Embedding(tokens + 1, 2)
+
+    save_file(Model(7).state_dict(), tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"for 7 tokens with a vocabulary of 9.*vocab\.txt"):
+        load_weights(Model(9), tmp_path / "model.safetensors")

@@ -16,7 +16,7 @@ from engine import durations, upstream
 from engine.errors import EngineError
 from engine.gate.quality import judges
 from engine.gate.quality.judges import words
-from engine.voices.recipe.sentences import VOICES
+from tests.studies.voice.sentences import VOICES
 
 log = logging.getLogger(__name__)
 RATE = 24_000

@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from torch.multiprocessing.spawn import spawn
 
 from engine import upstream
-from engine.voices.recipe import checkpoints
-from engine.voices.recipe.muon import Muon
-from engine.voices.recipe.windows import LENGTHS, Windows, reference_mask, times, vocabulary
+from tests.studies.voice import checkpoints
+from tests.studies.voice.muon import Muon
+from tests.studies.voice.windows import LENGTHS, Windows, reference_mask, times, vocabulary
 
 log = logging.getLogger(__name__)
 ARCH: dict[str, Any] = {

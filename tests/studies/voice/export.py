@@ -8,9 +8,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from engine.voices.recipe import fit_durations, sentences
-from engine.voices.recipe.train import ARCH
-from engine.voices.recipe.vocoder import CONFIG
+from tests.studies.voice import fit_durations, sentences
+from tests.studies.voice.train import ARCH
+from tests.studies.voice.vocoder import CONFIG
 
 MEL_SPEC = {
     "target_sample_rate": 24_000, "n_mel_channels": 100, "hop_length": 256, "win_length": 1024, "n_fft": 1024,
@@ -71,6 +71,7 @@ def write_manifest(work: Path, folder: Path, params: int) -> None:
         "name": "box",
         "title": "The voice in the box: a small English demonstration voice",
         "languages": ["en"],
+        "max_seconds": 14,  # the longest window of the training is 1,344 frames
         "sample_rate": 24_000,
         "trained": True,
         "params": params,

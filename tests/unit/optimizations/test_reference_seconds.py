@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -10,9 +13,10 @@ from hypothesis import strategies as st
 from engine.durations import Durations
 from engine.errors import OptionsError, ReferenceClipError
 from engine.evidence import Observations
-from engine.optimizations import reference_trim
+from engine.optimizations import reference_seconds
 from engine.options import Options
 from engine.reference import Voice
+from tests.unit.parts import parts
 
 RATE = 16_000
 A_BYTE = 0.06
@@ -39,16 +43,23 @@ def speech(*clauses: str, pause: float = 0.3) -> Voice:
 CLAUSES = ("When I was young,", "my father kept a garden behind the house.", "Every spring he planted beans.")
 
 
-def test_off_hands_back_the_function_itself() -> None:
+def test_off_hands_back_the_parts_themselves() -> None:
     """Off means untouched."""
-    prepare = reference_trim.apply(lambda voice: voice, Options(), Observations())  # type: ignore[arg-type, return-value]
-    assert prepare.__name__ == "<lambda>"
+    whole = parts()
+    assert reference_seconds.apply(whole, Options(), Observations()) is whole
+
+
+def test_a_length_that_the_checkpoint_cuts_to_anyway_is_refused() -> None:
+    """It could never be seen to work."""
+    checkpoint = SimpleNamespace(name="box", max_seconds=14.0)
+    with pytest.raises(OptionsError, match="reference_seconds=9"):
+        reference_seconds.apply(parts(checkpoint=checkpoint), Options(reference_seconds=9), Observations())
 
 
 def test_a_clip_that_fits_is_the_clip_itself() -> None:
     """Not one sample of it is read into another."""
     voice = speech(*CLAUSES)
-    assert reference_trim.shorten(voice, 10.0, None) is voice
+    assert reference_seconds.shorten(voice, 10.0, None) is voice
 
 
 @pytest.mark.parametrize(
@@ -57,7 +68,7 @@ def test_a_clip_that_fits_is_the_clip_itself() -> None:
 def test_the_cut_is_in_the_last_pause_that_fits(seconds: float, kept: int) -> None:
     """The words that are kept are those before it, and the samples end in the pause."""
     voice = speech(*CLAUSES)
-    shorter = reference_trim.shorten(voice, seconds, None)
+    shorter = reference_seconds.shorten(voice, seconds, None)
     assert shorter.text == " ".join(CLAUSES[:kept]).rstrip(".,")
     samples, rate = shorter.read()
     spoken = A_BYTE * len(shorter.text.encode())
@@ -78,7 +89,7 @@ def test_what_is_kept_ends_where_its_clause_ends(
     clauses = ["x" * length + "," for length in lengths]
     voice = speech(*clauses, pause=pause)
     try:
-        shorter = reference_trim.shorten(voice, seconds, None)
+        shorter = reference_seconds.shorten(voice, seconds, None)
     except ReferenceClipError:
         return
     if shorter is voice:
@@ -103,7 +114,7 @@ def test_what_is_kept_ends_where_its_clause_ends(
 def test_a_clip_without_a_pause_where_its_words_have_one_is_refused(voice: Voice) -> None:
     """Rather than cut through a word, or at words that are not those."""
     with pytest.raises(ReferenceClipError, match="no pause"):
-        reference_trim.shorten(voice, 3.0, None)
+        reference_seconds.shorten(voice, 3.0, None)
 
 
 def test_the_voices_own_table_says_how_long_the_words_before_are() -> None:
@@ -111,35 +122,36 @@ def test_the_voices_own_table_says_how_long_the_words_before_are() -> None:
     words = "aaaaaaaaaaaaaaaaaaaa, bbbbbbbbbbbbbbbbbbbb."
     table = Durations({"a" * 20: "a", "b" * 20: "b"}, {}, {}, {"a": 10.0, "b": 30.0, "": 5.0})
     voice = Voice(clip(1.2, 0.2, 1.2, 0.3, 2.4), words, RATE)
-    assert len(reference_trim.shorten(voice, 4.0, None).audio) / RATE == pytest.approx(2.75, abs=0.02)
-    assert len(reference_trim.shorten(voice, 4.0, table).audio) / RATE == pytest.approx(1.3, abs=0.02)
+    assert len(reference_seconds.shorten(voice, 4.0, None).audio) / RATE == pytest.approx(2.75, abs=0.02)
+    assert len(reference_seconds.shorten(voice, 4.0, table).audio) / RATE == pytest.approx(1.3, abs=0.02)
 
 
 def test_chinese_is_cut_at_its_own_punctuation() -> None:
     """No blank stands behind it."""
     voice = Voice(clip(1.5, 0.3, 3.0), "你好世界，今天天气真的非常好啊", RATE)
-    assert reference_trim.shorten(voice, 3.0, None).text == "你好世界"
+    assert reference_seconds.shorten(voice, 3.0, None).text == "你好世界"
 
 
 def test_closures_and_edges_are_no_pauses() -> None:
     """Silences of less than a tenth of a second, and those before and behind the speech."""
-    found = reference_trim.find_pauses(clip(0.5, 0.08, 0.5, 0.2, 0.5, 0.4), RATE)
+    found = reference_seconds.find_pauses(clip(0.5, 0.08, 0.5, 0.2, 0.5, 0.4), RATE)
     assert found == [(pytest.approx(1.08, abs=0.02), pytest.approx(1.28, abs=0.02))]
 
 
 def test_the_proof_is_the_longest_clip_conditioned_on() -> None:
     """Cut and short enough: proven. Nothing to cut: unknown. One that went past: disproven."""
     on, observed = Options(reference_seconds=3), Observations()
-    verdicts = [reference_trim.evidence(on, observed).proven]
+    verdicts = [reference_seconds.evidence(on, observed).proven]
     observed.add("requests")
     observed.most("longest reference ms", 2900)
-    verdicts.append(reference_trim.evidence(on, observed).proven)
-    reference_trim.apply(lambda voice: voice, on, observed)(speech(*CLAUSES))  # type: ignore[arg-type, return-value]
-    verdicts.append(reference_trim.evidence(on, observed).proven)
+    verdicts.append(reference_seconds.evidence(on, observed).proven)
+    prepare: Any = lambda voice: voice  # noqa: E731
+    reference_seconds.Shortened(prepare, 3, None, observed)(speech(*CLAUSES))
+    verdicts.append(reference_seconds.evidence(on, observed).proven)
     observed.most("longest reference ms", 5000)
-    verdicts.append(reference_trim.evidence(on, observed).proven)
+    verdicts.append(reference_seconds.evidence(on, observed).proven)
     assert verdicts == [None, None, True, False]
-    assert reference_trim.evidence(Options(), observed).proven is False
+    assert reference_seconds.evidence(Options(), observed).proven is False
 
 
 def test_less_than_a_second_is_refused() -> None:

@@ -9,7 +9,7 @@ import pytest
 from engine import Engine, Voice, upstream
 from engine.checkpoint import EXAMPLE_CLIP
 from engine.errors import ReferenceClipError
-from engine.optimizations import reference_trim
+from engine.optimizations import reference_seconds
 
 WORDS = "Hello there, chat!"
 
@@ -28,7 +28,7 @@ def test_a_long_clip_is_conditioned_on_up_to_its_pause(tiny: Callable[..., Engin
     by_hand = Voice(samples[: int(2.4 * rate)], "Some call me nature", rate)
     expected = tiny().synthesize(WORDS, by_hand)
     assert trimmed.seconds == pytest.approx(expected.seconds, rel=0.1)
-    assert max(batch.longest for batch in one._observed.batches) < 600
+    assert max(batch.longest for batch in one._seen.batches) < 600
     assert {proof.proven for proof in one.evidence().values()} == {True}
     assert one.evidence()["reference_seconds"].observed.startswith("1 clips cut")
 
@@ -46,7 +46,7 @@ def test_without_its_work_it_is_disproven(
     tiny: Callable[..., Engine], example: Voice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole clip was conditioned on: an observation, whatever the options say."""
-    monkeypatch.setattr(reference_trim, "apply", lambda prepare, *_: prepare)
+    monkeypatch.setattr(reference_seconds, "apply", lambda parts, *_: parts)
     one = tiny(reference_seconds=3.0)
     one.synthesize(WORDS, example)
     assert one.evidence()["reference_seconds"].proven is False

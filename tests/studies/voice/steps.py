@@ -6,13 +6,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from engine.voices.recipe import card, fit_durations
-from engine.voices.recipe.sentences import VOICES
+from tests.studies.voice import card, fit_durations
+from tests.studies.voice.sentences import VOICES
 
 
 def data(work: Path, sentences: int) -> None:
     """Speak the sentences and fit the front end."""
-    from engine.voices.recipe.data import build
+    from tests.studies.voice.data import build
 
     if not (work / "references" / "index.json").is_file():  # written last
         build(work, sentences)
@@ -24,7 +24,7 @@ def dit(work: Path, minutes: float, init: Path | None) -> None:
     """Train the DiT, or go on training it."""
     import torch
 
-    from engine.voices.recipe.train import Settings, train
+    from tests.studies.voice.train import Settings, train
 
     settings = Settings(minutes=minutes)
     if torch.cuda.is_available():  # one rank, larger batches
@@ -36,14 +36,14 @@ def vocos(work: Path, minutes: float) -> None:
     """Train the Vocos, or go on training it."""
     import torch
 
-    from engine.voices.recipe.vocoder import train_vocoder
+    from tests.studies.voice.vocoder import train_vocoder
 
     train_vocoder(work, minutes, "cuda" if torch.cuda.is_available() else "cpu")
 
 
 def publish(work: Path, out: Path) -> None:
     """Write the voice folder."""
-    from engine.voices.recipe.export import export
+    from tests.studies.voice.export import export
 
     export(work, out)
 
@@ -52,8 +52,8 @@ def judge(work: Path, out: Path) -> None:
     """Score the voice and write its card."""
     import torch
 
-    from engine.voices.recipe.evaluate import evaluate
-    from engine.voices.recipe.train import Settings
+    from tests.studies.voice.evaluate import evaluate
+    from tests.studies.voice.train import Settings
 
     evaluate(work, out)
     progress = torch.load(work / "train.pt", map_location="cpu", weights_only=False)["progress"]

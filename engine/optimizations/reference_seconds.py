@@ -9,6 +9,7 @@ again before the text.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 
@@ -17,9 +18,11 @@ import numpy as np
 from engine import upstream
 from engine.audio import Samples
 from engine.durations import EDGE, PAUSE, Durations
-from engine.errors import ReferenceClipError
+from engine.errors import OptionsError, ReferenceClipError
 from engine.evidence import Evidence, Observations
+from engine.optimizations import Parts
 from engine.options import Options
+from engine.pieces import ROOM_SECONDS
 from engine.reference import SILENCE_DB, TAIL_SECONDS, Reference, Voice, trim
 
 SHORTEST = 1.0
@@ -34,27 +37,45 @@ TOLERANCE = 0.35
 _CLAUSES = re.compile(r"[.,;:!?…，。；：！？、]+(?=\s|$)|[，。；：！？、]+")
 
 
-def apply(
-    prepare: Callable[[Voice], Reference],
-    options: Options,
-    observed: Observations,
-    table: Durations | None = None,
-) -> Callable[[Voice], Reference]:
+def apply(parts: Parts, options: Options, seen: Observations) -> Parts:
     """Cut the clips that are longer before they are conditioned.
 
-    Raises (when a clip is prepared):
-        ReferenceClipError: no pause to cut it at.
+    Raises:
+        OptionsError: the checkpoint's longest sequence leaves no room for clips that long, so that they are
+            cut shorter anyway.
     """
     if not options.reference_seconds:
-        return prepare
+        return parts
+    longest = parts.checkpoint.max_seconds - ROOM_SECONDS
+    if options.reference_seconds >= longest:
+        raise OptionsError(
+            f"reference_seconds={options.reference_seconds:g} with the checkpoint {parts.checkpoint.name}",
+            f"less than {longest:g}, to which its clips are cut anyway",
+            "Choose fewer seconds, or 0",
+        )
+    shortened = Shortened(parts.prepare, options.reference_seconds, parts.durations, seen)
+    return dataclasses.replace(parts, prepare=shortened)
 
-    def trimmed(voice: Voice) -> Reference:
-        shorter = shorten(voice, options.reference_seconds, table)
+
+@dataclasses.dataclass(frozen=True)
+class Shortened:
+    """Conditions the beginning of a clip.
+
+    Raises (when called):
+        ReferenceClipError: no pause to cut it at.
+    """
+
+    prepare: Callable[[Voice], Reference]
+    seconds: float
+    durations: Durations | None
+    seen: Observations
+
+    def __call__(self, voice: Voice) -> Reference:
+        """The conditioned clip, or its conditioned beginning."""
+        shorter = shorten(voice, self.seconds, self.durations)
         if shorter is not voice:
-            observed.add("references cut")
-        return prepare(shorter)
-
-    return trimmed
+            self.seen.add("references cut")
+        return self.prepare(shorter)
 
 
 def shorten(voice: Voice, seconds: float, table: Durations | None) -> Voice:
@@ -86,7 +107,7 @@ def shorten(voice: Voice, seconds: float, table: Durations | None) -> Voice:
     raise ReferenceClipError(
         f"reference clip of {len(samples) / rate:.1f} s with no pause to cut it at",
         f"a pause at a comma or full stop of its transcript between {SHORTEST:g} and {seconds:g} s",
-        "Raise reference_seconds, or cut the clip and its transcript by hand",
+        "Cut the clip and its transcript by hand, or allow more reference_seconds",
     )
 
 
@@ -124,14 +145,14 @@ def _weight(words: str, table: Durations | None) -> float:
     )
 
 
-def evidence(options: Options, observed: Observations) -> Evidence:
+def evidence(options: Options, seen: Observations) -> Evidence:
     """Clips that were cut, and the longest that was conditioned on."""
-    cut, longest = observed.counts["references cut"], observed.counts["longest reference ms"] / 1000
-    if not observed.counts["requests"]:
+    cut, longest = seen.counts["references cut"], seen.counts["longest reference ms"] / 1000
+    if not seen.counts["requests"]:
         return Evidence(None, "no request yet")
-    seen = f"{cut} clips cut, the longest conditioned on has {longest:.2f} s"
+    observed = f"{cut} clips cut, the longest conditioned on has {longest:.2f} s"
     if not options.reference_seconds:
-        return Evidence(cut == 0, seen)
+        return Evidence(cut == 0, observed)
     if longest > options.reference_seconds + TAIL_SECONDS:
-        return Evidence(False, seen)
-    return Evidence(True if cut else None, seen)
+        return Evidence(False, observed)
+    return Evidence(True if cut else None, observed)

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from math import log
 from pathlib import Path
 
-from engine.voices.recipe.phones import TOKENS
-from engine.voices.recipe.sentences import VOICES
+from tests.studies.voice.phones import TOKENS
+from tests.studies.voice.sentences import VOICES
 
 WORD = re.compile(r"[a-z]+(?:'[a-z]+)*")
 CONTEXTS = ((3, 3), (2, 2), (1, 2), (0, 2), (1, 1), (0, 1), (0, 0))  # letters left and right, longest first

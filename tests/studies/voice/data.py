@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.voices.recipe import sentences, speech
-from engine.voices.recipe.phones import NAMES
+from tests.studies.voice import sentences, speech
+from tests.studies.voice.phones import NAMES
 
 Row = dict[str, Any]
 
