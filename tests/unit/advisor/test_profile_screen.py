@@ -13,7 +13,7 @@ from engine.advisor.profile_screen import ranking, render
 from engine.advisor.recommend import recommend
 from engine.advisor.recommend_record import Findings, Report, Trial
 from engine.gate.data.machine_state import Finding, Preflight
-from tests.unit.gate.test_recommend import BAD, WELL, checked, found, profiled, trial
+from tests.unit.advisor.test_recommend import BAD, WELL, checked, found, profiled, trial
 
 
 def shown(content: Any, width: int = 100) -> str:

@@ -26,7 +26,7 @@ from engine.gate.data.workloads import Sentence
 from engine.gate.measure.process import Material, Reference
 from engine.gate.quality.judges import Item, Panel, Scores, judge_all
 from engine.options import Options
-from tests.unit.gate.test_recommend import COSTS, profiled, sitting
+from tests.unit.advisor.test_recommend import COSTS, profiled, sitting
 
 SENTENCE = Sentence(name="text", text="Hello, chat, how are you?", seed=7)
 WELL = Sound(heard="within limits", code=0, sentence="Within.")
