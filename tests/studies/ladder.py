@@ -21,7 +21,6 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
-from scipy import stats
 
 from engine.checkpoint import DEFAULT_CHECKPOINT
 from engine.errors import UsageError
@@ -33,6 +32,7 @@ from engine.gate.measure.process import Material, Target
 from engine.gate.quality import speech as sound
 from engine.gate.quality.speech import Sound
 from engine.gate.run import find_material
+from engine.gate.stats.intervals import mean_interval
 from engine.options import Options
 from tests.studies import committed, ladder_report
 
@@ -125,9 +125,8 @@ def ratio_of(after: Sequence[float], before: Sequence[float]) -> Ratio:
     if len(after) < 2 or len(after) != len(before):
         raise UsageError(f"{len(after)} and {len(before)} blocks", "two or more, in pairs", "Measure more")
     logs = np.log(np.asarray(after) / np.asarray(before))
-    half = stats.t.ppf((1 + LEVEL) / 2, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
-    mean = logs.mean()
-    return Ratio(*(float(np.exp(value)) for value in (mean, mean - half, mean + half)))
+    interval = mean_interval(logs, LEVEL)
+    return Ratio(*(float(np.exp(value)) for value in (interval.mean, interval.low, interval.high)))
 
 
 def climb(

@@ -21,8 +21,8 @@ from engine.errors import UsageError
 from engine.gate.data import texts
 from engine.gate.listening import page as listen
 from engine.gate.listening import pictures, takes
+from engine.gate.listening.ballots import Sheet
 from engine.gate.listening.page import Pair
-from engine.gate.listening.votes import Sheet
 from engine.gate.quality.judges import Mos, Scores, WordErrors, inspect
 from engine.options import Options
 from tests.unit.gate.test_votes import sheet as sheet_of
