@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.advisor import ceilings
 from engine.errors import UsageError
 from engine.options import Options
-from tests.studies import batch_gain
+from tests.studies import batch_gain, ceilings
 from tests.studies.batch_gain import Batched, BatchGain
 
 RATES = ceilings.Ceilings("desk", "cpu", 4, {"fp32": 1e12, "bf16": 4e12}, 1e11)

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.advisor import costs, profiling
-from engine.advisor.architecture import Architecture, Sequence
-from engine.advisor.ceilings import Ceilings
-from engine.advisor.costs import PARTS, TERMS, Model, Work, calibrate, fit, work
 from engine.errors import UsageError
 from engine.options import Options
 from engine.synthesis import Engine
+from tests.studies import costs, flops
+from tests.studies.architecture import Architecture, Sequence
+from tests.studies.ceilings import Ceilings
+from tests.studies.costs import PARTS, TERMS, Model, Work, calibrate, fit, work
 
 SHAPE = Architecture(128, 4, 2, 2, 64, 2, 100, 64, 192, 2, 1024)
 CEILINGS = Ceilings("here", "cpu", 2, {"fp32": 1e11, "int8": 2e11}, 2e10)
@@ -63,9 +63,9 @@ def test_flops_are_those_that_torch_counts(toggles: str, tiny: Callable[..., Eng
     """To 0.05 % of what torch counts, whatever is switched on; the second call has a warm reference cache."""
     with tiny(**Options.parse(toggles).changed()) as tts:
         tts.synthesize("Good evening.")
-        counted = profiling.count_flops(lambda: tts.synthesize("Good evening."))
-        pieces = profiling.sequences(tts, "Good evening.")
-        own = work(profiling.architecture(tts.checkpoint), pieces, tts.options).flops
+        counted = flops.count_flops(lambda: tts.synthesize("Good evening."))
+        pieces = flops.sequences(tts, "Good evening.")
+        own = work(flops.architecture(tts.checkpoint), pieces, tts.options).flops
     assert own == pytest.approx(counted, rel=5e-4)
 
 

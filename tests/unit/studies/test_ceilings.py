@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.advisor import ceilings
-from engine.advisor.ceilings import PATIENCE_S, REPEATS, Ceilings, best
 from engine.errors import DeviceError, UsageError
+from tests.studies import ceilings
+from tests.studies.ceilings import PATIENCE_S, REPEATS, Ceilings, best
 
 
 class Clock:
