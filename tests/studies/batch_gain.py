@@ -1,7 +1,7 @@
 """What one request leaves unused of a device, and what a batch of equal requests brings: shown together.
 
 A request that keeps the device busy leaves nothing to gain, one that leaves it idle leaves much; a gain from
-batching without the share at batch 1 says nothing. `python -m tests.studies.batch_gain --help`
+batching without the share at batch 1 says nothing. `nox -s study -- batches --help`
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ engines with different toggles speak texts of different lengths in a random orde
 machine falls on all of them alike. `tests.studies.costs` is fitted to a part of these times and predicts
 the rest.
 
-`python -m tests.studies.cost_record [--checkpoint NAME] [--out FILE] [--plot FILE]`
+`nox -s study -- costs [--checkpoint NAME] [--out FILE] [--plot FILE]`
 """
 
 from __future__ import annotations

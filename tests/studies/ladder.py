@@ -6,7 +6,7 @@ blocks says what the toggle brought. A gain has one owner: the rung where its to
 tried and not kept is measured on top of the same rung, and the ladder goes on without it. Beside the speed
 stands what it did to the sound (`engine.gate.quality.speech`).
 
-`python -m tests.studies.ladder [--checkpoint NAME] [--blocks N] [--out FILE] [--plot FILE]`
+`nox -s study -- ladder [--checkpoint NAME] [--blocks N] [--out FILE] [--plot FILE]`
 """
 
 from __future__ import annotations

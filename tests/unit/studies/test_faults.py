@@ -40,7 +40,7 @@ def test_what_was_written_is_read_again_and_stands_in_markdown_too(tmp_path: Pat
 def test_what_is_no_table_is_a_named_error(content: str, tmp_path: Path) -> None:
     """Never an empty table that misses nothing."""
     (tmp_path / "faults.json").write_text(content)
-    with pytest.raises(BaselineError, match=r"faults\.json.*nox -s faults"):
+    with pytest.raises(BaselineError, match=r"faults\.json.*nox -s study -- faults"):
         faults.read(tmp_path / "faults.json")
 
 
