@@ -238,9 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from tests.studies.calibration_plot import plot
 
-    parser = argparse.ArgumentParser(
-        prog="nox -s study -- calibrate", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="nox -s study -- calibrate", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=REPORT, help="JSON to write")
     parser.add_argument("--plot", type=Path, default=REPORT.with_suffix(".png"), help="PNG to write")
     parser.add_argument("--recording", type=Path, help="record of a gate run whose two arms are the same")

@@ -96,15 +96,19 @@ def test_votes_are_unblinded(drops: list[int]) -> None:
         assert (opinion.drop, opinion.preference, opinion.base) == (drop, -drop, 3)
 
 
-@pytest.mark.parametrize(("heard", "meant"), [("both", "both"), ("candidate", "candidate"), ("base", "base")])
-def test_words_are_unblinded(heard: str, meant: str) -> None:
+def test_words_are_unblinded() -> None:
     """ "Only the first" means the arm that was first."""
-    assert {opinion.words for opinion in cast([0] * PAIRS, words=heard).opinions} == {meant}
+    for heard, meant in (
+        ("both", "both"),
+        ("candidate", "candidate"),
+        ("base", "base"),
+    ):
+        assert {opinion.words for opinion in cast([0] * PAIRS, words=heard).opinions} == {meant}
 
 
-@pytest.mark.parametrize(
-    ("drops", "outcome", "code"),
-    [
+def test_people_judge_a_candidate() -> None:
+    """Under the limit, over it, or too few votes to tell; agreement on few rounded votes is no certainty."""
+    for drops, outcome, code in (
         ([[0] * 30], "WITHIN", 0),
         ([[-1, 0] * 10], "WITHIN", 0),
         ([[1] * 10], "WORSE", 1),
@@ -115,13 +119,10 @@ def test_words_are_unblinded(heard: str, meant: str) -> None:
         ([[2]] * 6, "WORSE", 1),
         ([[1]], "UNDECIDED", 3),
         ([[0] * 10] * 4, "WITHIN", 0),
-    ],
-)
-def test_people_judge_a_candidate(drops: list[list[int]], outcome: str, code: int) -> None:
-    """Under the limit, over it, or too few votes to tell; agreement on few rounded votes is no certainty."""
-    judgement = votes.judge(cast(*drops))
-    assert (judgement.question, judgement.outcome, judgement.code) == ("people", outcome, code)
-    assert judgement.limit == votes.MOS_DROP
+    ):
+        judgement = votes.judge(cast(*drops))
+        assert (judgement.question, judgement.outcome, judgement.code) == ("people", outcome, code)
+        assert judgement.limit == votes.MOS_DROP
 
 
 def test_the_limit_is_an_argument() -> None:
@@ -237,9 +238,9 @@ def edited(change: Any) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
+def test_votes_that_no_page_saves_are_refused(tmp_path: Path) -> None:
+    """Even with a checksum that fits."""
+    for change, said in (
         (lambda c: c["votes"][0].update(first=6), "votes.0.first"),
         (lambda c: c["votes"][0].update(comparison=-4), "votes.0.comparison"),
         (lambda c: c["votes"][0].update(first=3.5), "votes.0.first"),
@@ -253,12 +254,9 @@ def edited(change: Any) -> dict[str, Any]:
         (lambda c: c.update(listener_id="me"), "listener_id"),
         (lambda c: c.update(schema_version=2), "schema_version"),
         (lambda c: c.update(more=1), "more"),
-    ],
-)
-def test_votes_that_no_page_saves_are_refused(tmp_path: Path, change: Any, said: str) -> None:
-    """Even with a checksum that fits."""
-    with pytest.raises(VotesError, match=said):
-        ballots.read(saved(tmp_path / "votes.json", edited(change)))
+    ):
+        with pytest.raises(VotesError, match=said):
+            ballots.read(saved(tmp_path / "votes.json", edited(change)))
 
 
 def test_edited_votes_are_refused(tmp_path: Path) -> None:
@@ -270,15 +268,22 @@ def test_edited_votes_are_refused(tmp_path: Path) -> None:
         ballots.read(path)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"sha256": "x", "ballot": NaN}', "\udcff", '"votes"'])
-def test_what_is_no_votes_file_is_refused(tmp_path: Path, text: str) -> None:
+def test_what_is_no_votes_file_is_refused(tmp_path: Path) -> None:
     """One error of ours, which names the file."""
-    path = tmp_path / "votes.json"
-    path.write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(EngineError, match=r"votes\.json"):
-        ballots.read(path)
-    with pytest.raises(VotesError, match="missing"):
-        ballots.read(tmp_path / "missing.json")
+    for text in (
+        "",
+        "[]",
+        "{}",
+        '{"sha256": "x", "ballot": NaN}',
+        "\udcff",
+        '"votes"',
+    ):
+        path = tmp_path / "votes.json"
+        path.write_bytes(text.encode("utf-8", "surrogateescape"))
+        with pytest.raises(EngineError, match=r"votes\.json"):
+            ballots.read(path)
+        with pytest.raises(VotesError, match="missing"):
+            ballots.read(tmp_path / "missing.json")
 
 
 def test_votes_on_another_page_are_refused(tmp_path: Path) -> None:
