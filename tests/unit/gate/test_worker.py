@@ -70,7 +70,7 @@ def test_the_first_call_is_the_first_and_evidence_is_of_what_was_not_counted() -
 
 
 def test_operators_flops_and_fresh_bytes_are_counted_by_hand() -> None:
-    """A product of [2, 3] and [3, 5], a view of it, a sum in place: 60 FLOPs, and bytes of new memory only."""
+    """A product of [2, 3] and [3, 5], a view of it, a sum in place: 60 FLOPs, and the bytes of new memory."""
     tally = {"operators": 0, "flops": 0, "allocated_bytes": 0}
     left, right = torch.ones(2, 3), torch.ones(3, 5)
     with worker._counting(tally):
