@@ -1,4 +1,4 @@
-"""The verdict as data: each question with its answer, the figures beside them, and the exit code."""
+"""What was decided about a run: one judgement for each question, one answer for each topic, one exit code."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ ExitCode = Literal[0, 1, 2, 3]
 Arm = Literal["base", "candidate"]
 ARMS: tuple[Arm, ...] = ("base", "candidate")
 Topic = Literal["change", "toggles", "limits", "drift", "sound", "trust"]
+Band = Literal["good", "warning", "critical"]
 
 
 class Judgement(Frozen):
     """One question answered: what was asked, the answer, its exit code, and a sentence for people.
 
-    `value` is the point estimate, `low` and `high` its interval, `limit` the bound it was held to and `base`
-    the base's own figure, all in `unit`.
+    `value` is the candidate's figure (or candidate/base), `low` and `high` its interval, `limit` the bound it
+    was held to and `base` the base's own figure, all in `unit`. `workload` is empty where the question is
+    about the whole run. `band` colours a figure of a product and decides nothing.
     """
 
     topic: Topic
@@ -31,10 +33,11 @@ class Judgement(Frozen):
     limit: float | None = None
     base: float | None = None
     unit: str = ""
+    band: Band | None = None
 
 
 class Answer(Frozen):
-    """The answer on one topic, as one line for people."""
+    """One line for people on one topic, with the worst exit code of its judgements."""
 
     topic: Topic
     outcome: Name
@@ -43,7 +46,12 @@ class Answer(Frozen):
 
 
 class Figures(Frozen):
-    """What one arm measured on one workload. None: too few samples to tell."""
+    """What one arm measured on one workload, over its steady calls.
+
+    `cv_calls` is over all calls (what a product limit holds), `cv_processes` over the medians of processes
+    (the noise of the measurement). `growth` is in MiB a call, the steeper of host and device. None: too few
+    samples to tell, or not seen. First call, load and peak memory are the median over the processes.
+    """
 
     workload: Name
     arm: Arm
@@ -53,21 +61,29 @@ class Figures(Frozen):
     cv_calls: NonNegative | None = None
     cv_processes: NonNegative | None = None
     growth: float | None = None
-    first_call_seconds: NonNegative
-    load_seconds: NonNegative
+    first_call_seconds: NonNegative | None = None
+    load_seconds: NonNegative | None = None
     peak_host_mb: NonNegative | None = None
 
 
 class Verdict(Frozen):
-    """The verdict on a run: an answer for each topic, every judgement, figures, notes, and the worst code."""
+    """The verdict on a run: answers by topic, the judgements behind them, the figures, and the exit code.
+
+    `notes` are said aloud whatever the outcome.
+    """
 
     answers: tuple[Answer, ...]
     judgements: tuple[Judgement, ...]
-    figures: tuple[Figures, ...] = ()
+    figures: tuple[Figures, ...]
     notes: tuple[str, ...] = ()
     code: ExitCode
 
     @property
     def first_line(self) -> str:
-        """The first answer's sentence."""
-        return self.answers[0].sentence if self.answers else ""
+        """The answer that decided the exit code: the first of the worst, or of all where all is well."""
+        decisive = [answer for answer in self.answers if answer.code == self.code] or list(self.answers)
+        return f"{decisive[0].outcome}: {decisive[0].sentence}" if decisive else "Nothing was asked."
+
+    def about(self, topic: Topic) -> tuple[Judgement, ...]:
+        """The judgements on one topic."""
+        return tuple(judgement for judgement in self.judgements if judgement.topic == topic)

@@ -22,7 +22,7 @@ from scipy import stats
 
 from engine.errors import UsageError
 from engine.gate.data.files import reason
-from engine.gate.data.samples import Judgement
+from engine.gate.data.verdict import Judgement
 from engine.gate.data.workloads import Frozen, Name, Sha256, sha256_of
 
 MOS_DROP = 0.2
@@ -239,6 +239,7 @@ def judge(votes: Votes, limit: float = MOS_DROP) -> Judgement:
         outcome, code = _against(drop.low, drop.high, limit)
     return Judgement.model_validate(
         {
+            "topic": "sound",
             "question": "people",
             "outcome": outcome,
             "code": code,

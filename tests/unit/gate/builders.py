@@ -9,10 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from engine.gate.baselines.select import Baseline, Limit, ProductLimits, RelativeLimits, Selection
+from engine.gate.baselines.select import Selection
+from engine.gate.data.limits import (
+    Baseline,
+    Limit,
+    Product,
+    ProductLimits,
+    RecordedWorkload,
+    RelativeLimits,
+    Session,
+)
 from engine.gate.data.machine_state import AfterBlock, Finding, Preflight
 from engine.gate.data.samples import ARMS, Call, Process, Run, Series, Side, Work
-from engine.gate.data.workloads import SENTENCES, Clip, Workload, pinned
+from engine.gate.data.workloads import SENTENCES, Clip, Workload, pinned, sha256_of
 from engine.gate.machine import Machine
 from engine.gate.stats.looks import Plan
 
@@ -41,6 +50,12 @@ def call(rtf: float, host_mb: float = 500.0, **changes: Any) -> Call:
     return Call(seconds=4 * rtf, audio_seconds=4.0, host_mb=host_mb, **content)
 
 
+def answer(workload: Workload, index: int) -> dict[str, Any]:
+    """The seed of a workload's call of that number, and an output of its own."""
+    seed = workload.sentence.seed + index
+    return {"seed": seed, "output": sha256_of([workload.name, seed])}
+
+
 def process(
     arm: Any, block: int, twin: int, rtfs: Sequence[float], growth: float = 0.0, **changes: Any
 ) -> Process:
@@ -49,8 +64,7 @@ def process(
         Series(
             workload=workload.name,
             calls=tuple(
-                call(rtf, 500 + growth * index, seed=workload.sentence.seed + index)
-                for index, rtf in enumerate(rtfs)
+                call(rtf, 500 + growth * index, **answer(workload, index)) for index, rtf in enumerate(rtfs)
             ),
         )
         for workload in WORKLOADS
@@ -143,18 +157,50 @@ def limit(upper: float, **changes: Any) -> Limit:
 RELATIVE = RelativeLimits(
     time_ratio=limit(1.2, unit="candidate/base"),
     tail_ratio=limit(1.05, unit="candidate/base"),
+    first_call_ratio=limit(1.5, unit="candidate/base"),
+    load_ratio=limit(1.5, unit="candidate/base"),
+    peak_memory=limit(1.25, unit="candidate/base"),
     memory_growth=limit(0.25, unit="MiB/call"),
 )
-PRODUCT = ProductLimits(mean_rtf=limit(0.36), worst_rtf=limit(0.45), cv=limit(0.2))
+LIMITS = ProductLimits(
+    mean_rtf=limit(0.36, warning=0.3, critical=0.35),
+    worst_rtf=limit(0.45),
+    cv=limit(0.2, warning=0.05, critical=0.1, unit="ratio"),
+    memory_growth=limit(0.25, unit="MiB/call"),
+)
+PRODUCT = Product(checkpoint="seeded-tiny", options="reference", limits=LIMITS)
+
+
+def session(rtf: float = 0.2, day: int = 0, noise: float = 0.01, **changes: Any) -> Session:
+    """One recorded session of four processes of five calls, with its checksum; `day` shifts its time."""
+    random = np.random.default_rng(day)
+    paces = rtf * np.exp(noise * random.standard_normal(4))
+    content: dict[str, Any] = {
+        "recorded_at": datetime.datetime(2026, 4, 1 + day, tzinfo=datetime.timezone.utc),
+        "revision": "0123456789ab",
+        "checkpoint": "seeded-tiny",
+        "options": {},
+        "versions": {"torch": "2.13.0"},
+        "threads": 4,
+        "workloads": {
+            workload.name: RecordedWorkload(
+                sha256=workload.sha256, rtf=tuple((float(pace),) * 5 for pace in paces)
+            )
+            for workload in WORKLOADS
+        },
+        "sha256": "0" * 64,
+    }
+    draft = Session(**{**content, **changes})
+    return draft.model_copy(update={"sha256": draft.checksum()})
 
 
 def baseline(**changes: Any) -> Baseline:
-    """The test machine's baseline, with product limits and no entries."""
+    """The test machine's baseline, with limits of one product and no sessions."""
     content: dict[str, Any] = {
-        "schema_version": 1,
+        "schema_version": 2,
         "machine": KEY,
         "workloads": PINS,
-        "product": PRODUCT,
+        "products": (PRODUCT,),
         "relative": RELATIVE,
     }
     return Baseline(**{**content, **changes})
@@ -162,9 +208,9 @@ def baseline(**changes: Any) -> Baseline:
 
 def portable(**changes: Any) -> Baseline:
     """Relative limits only."""
-    return Baseline(schema_version=1, machine="portable", workloads=PINS, relative=RELATIVE, **changes)
+    return Baseline(schema_version=2, machine="portable", workloads=PINS, relative=RELATIVE, **changes)
 
 
-def selection(found: Baseline | None = None) -> Selection:
+def selection(chosen: Baseline | None = None) -> Selection:
     """A baseline as `select` gives it."""
-    return Selection(portable() if found is None else found, Path("baselines/test.json"), "said aloud")
+    return Selection(portable() if chosen is None else chosen, Path("baselines/test.json"), "said aloud")

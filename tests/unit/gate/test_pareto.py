@@ -11,7 +11,7 @@ from engine.gate.quality import speech as sound
 from engine.options import Options
 from tests.studies import pareto
 from tests.studies.interleaved import Timed
-from tests.unit.gate.test_sound import scores
+from tests.unit.gate.test_speech import scores
 
 COORDINATE = st.integers(0, 5).map(float)
 POINTS = st.dictionaries(

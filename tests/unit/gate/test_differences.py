@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import UsageError
-from engine.gate.data.samples import Judgement
 from engine.gate.data.scores import Distances, Mos, Scores, Signal, WordErrors
+from engine.gate.data.verdict import Judgement
 from engine.gate.quality.differences import QUESTIONS, Limits, Pair, compare
 
 LIMITS = Limits()
@@ -98,56 +98,57 @@ def far(mel_l2: float) -> Distances:
     )
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.01])
-def test_every_question_is_answered_in_order_and_clean_pairs_pass(noise: float) -> None:
+def test_every_question_is_answered_in_order_and_clean_pairs_pass() -> None:
     """Unchanged speech, with or without noise in the judges, is code 0 throughout."""
-    found = compare(pairs(noise=noise), LIMITS, lossless=False)
-    assert tuple(one.question for one in found) == QUESTIONS
-    assert {one.code for one in found} == {0}
+    for noise in (0.0, 0.01):
+        found = compare(pairs(noise=noise), LIMITS, lossless=False)
+        assert tuple(one.question for one in found) == QUESTIONS
+        assert {one.code for one in found} == {0}
 
 
-@pytest.mark.parametrize(
-    ("changes", "question", "said"),
-    [
-        ({"signal": {"finite": False}}, "signal", "NaN"),
-        ({"signal": {"clipped": 0.02}}, "signal", "2.0% clipped"),
-        ({"signal": {"dc": -0.05}}, "signal", "offset -0.050"),
-        ({"signal": {"click": 9.0}}, "signal", "click at 0.70 s"),
-        ({"signal": {"frozen_s": 0.05}}, "signal", "50 ms played twice"),
-        ({"signal": {"loudness_dbfs": -32.0}}, "signal", "-7.0 dB"),
-        ({"signal": {"silent_tail_s": 0.5}}, "signal", "0.45 s more of silence"),
-        ({"signal": {"silent_head_s": 0.5}}, "signal", "0.45 s more of silence"),
-        ({"signal": {"longest_silence_s": 0.5}}, "signal", "0.40 s more of silence"),
-        ({"seconds": 3.2}, "duration", "-8.6% of the base's length"),
-        ({"seconds": 0.0}, "duration", "-100.0%"),
-        ({"edits": (6, 30)}, "CER", "+50% of its characters wrong"),
-        ({"similarity": 0.6}, "speaker", "fell from 0.80 to 0.60"),
-        ({"similarities": {"slt": 0.5, "awb": 0.7}}, "speaker", "sounds like awb instead of slt"),
-        ({"mos": 1.7}, "MOS", "OVRL fell by 1.3"),
-        ({"bak": 1.5}, "MOS", "BAK fell by 2.3"),
-    ],
+FAULTS: tuple[tuple[dict[str, Any], str, str], ...] = (
+    ({"signal": {"finite": False}}, "signal", "NaN"),
+    ({"signal": {"clipped": 0.02}}, "signal", "2.0% clipped"),
+    ({"signal": {"dc": -0.05}}, "signal", "offset -0.050"),
+    ({"signal": {"click": 9.0}}, "signal", "click at 0.70 s"),
+    ({"signal": {"frozen_s": 0.05}}, "signal", "50 ms played twice"),
+    ({"signal": {"loudness_dbfs": -32.0}}, "signal", "-7.0 dB"),
+    ({"signal": {"silent_tail_s": 0.5}}, "signal", "0.45 s more of silence"),
+    ({"signal": {"silent_head_s": 0.5}}, "signal", "0.45 s more of silence"),
+    ({"signal": {"longest_silence_s": 0.5}}, "signal", "0.40 s more of silence"),
+    ({"seconds": 3.2}, "duration", "-8.6% of the base's length"),
+    ({"seconds": 0.0}, "duration", "-100.0%"),
+    ({"edits": (6, 30)}, "CER", "+50% of its characters wrong"),
+    ({"similarity": 0.6}, "speaker", "fell from 0.80 to 0.60"),
+    ({"similarities": {"slt": 0.5, "awb": 0.7}}, "speaker", "sounds like awb instead of slt"),
+    ({"mos": 1.7}, "MOS", "OVRL fell by 1.3"),
+    ({"bak": 1.5}, "MOS", "BAK fell by 2.3"),
 )
-def test_one_faulty_clip_fails_by_name(changes: dict[str, Any], question: str, said: str) -> None:
+"""What may be wrong with a clip, the question that fails, and what is said of it."""
+
+
+def test_one_faulty_clip_fails_by_name() -> None:
     """One fault in one of eight clips: its question alone fails, naming the case and what is wrong."""
-    found = asked(question, spoilt(**changes))
-    assert (found.outcome, found.code) == ("FAULT", 1)
-    assert said in found.sentence
-    assert "case 7" in found.sentence
-    assert failed(spoilt(**changes)) == {question}
+    for changes, question, said in FAULTS:
+        found = asked(question, spoilt(**changes))
+        assert (found.outcome, found.code) == ("FAULT", 1), changes
+        assert said in found.sentence
+        assert "case 7" in found.sentence
+        assert failed(spoilt(**changes)) == {question}, changes
 
 
-@pytest.mark.parametrize(
-    "signal", [{"clipped": 0.02}, {"dc": 0.05}, {"click": 9.0}, {"frozen_s": 0.05}, {"silent_tail_s": 0.5}]
-)
-def test_what_the_base_does_too_is_no_fault_of_the_candidate(signal: dict[str, float]) -> None:
+def test_what_the_base_does_too_is_no_fault_of_the_candidate() -> None:
     """The voice is like that: both arms the same."""
-    made = [
-        pair.model_copy(
-            update={"base": scores("x", signal=signal), "candidate": scores(f"y{at}", signal=signal)}
-        )
-        for at, pair in enumerate(pairs())
-    ]
-    assert failed(made) == set()
+    signal = {"clipped": 0.02, "dc": 0.05, "click": 9.0, "frozen_s": 0.05, "silent_tail_s": 0.5}
+    for name, value in signal.items():
+        own = {name: value}
+        made = [
+            pair.model_copy(
+                update={"base": scores("x", signal=own), "candidate": scores(f"y{at}", signal=own)}
+            )
+            for at, pair in enumerate(pairs())
+        ]
+        assert failed(made) == set(), name
 
 
 def test_a_voice_that_the_judge_never_recognised_is_not_called_wrong() -> None:
@@ -174,36 +175,34 @@ def test_a_broken_base_decides_nothing() -> None:
     assert "base itself is broken: case 0" in found.sentence
 
 
-@pytest.mark.parametrize(
-    ("changes", "question"),
-    [
+def test_a_little_worse_in_every_clip_fails() -> None:
+    """None of the clips is faulty by itself; together they are surely over the limit."""
+    worse: tuple[tuple[dict[str, Any], str], ...] = (
         ({"mos": 2.7}, "MOS"),
         ({"similarity": 0.75}, "speaker"),
         ({"edits": (3, 8)}, "CER"),
         ({"edits": (3, 3)}, "WER"),
         ({"dropped": ("the",)}, "dropped words"),
-    ],
-)
-def test_a_little_worse_in_every_clip_fails(changes: dict[str, Any], question: str) -> None:
-    """None of the clips is faulty by itself; together they are surely over the limit."""
-    found = asked(question, pairs(**changes))
-    assert (found.outcome, found.code) == ("WORSE", 1)
-    assert found.low is not None
-    assert found.limit is not None
-    assert found.low > found.limit
+    )
+    for changes, question in worse:
+        found = asked(question, pairs(**changes))
+        assert (found.outcome, found.code) == ("WORSE", 1), changes
+        assert found.low is not None
+        assert found.limit is not None
+        assert found.low > found.limit
 
 
-@pytest.mark.parametrize(
-    ("changes", "question"),
-    [({"mos": 2.85}, "MOS"), ({"similarity": 0.785}, "speaker"), ({"edits": (1, 4)}, "CER")],
-)
-def test_worse_within_the_limit_passes(changes: dict[str, Any], question: str) -> None:
+def test_worse_within_the_limit_passes() -> None:
     """A limit is what may be spent."""
-    found = asked(question, pairs(**changes))
-    assert (found.outcome, found.code) == ("WITHIN", 0)
-    assert found.high is not None
-    assert found.limit is not None
-    assert found.high <= found.limit
+    within: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"mos": 2.85}, "MOS"), ({"similarity": 0.785}, "speaker"), ({"edits": (1, 4)}, "CER"),
+    )  # fmt: skip
+    for changes, question in within:
+        found = asked(question, pairs(**changes))
+        assert (found.outcome, found.code) == ("WITHIN", 0), changes
+        assert found.high is not None
+        assert found.limit is not None
+        assert found.high <= found.limit
 
 
 def test_too_noisy_to_tell_is_undecided_and_says_how_many_clips_would() -> None:
@@ -285,38 +284,27 @@ def test_error_rates_are_those_of_the_whole_set() -> None:
     assert found.value == pytest.approx(sum(rises) / sum(lengths))
 
 
-@pytest.mark.parametrize(
-    ("question", "judge", "change"),
-    [
+def test_what_cannot_be_judged_is_said_and_no_error() -> None:
+    """All clips, or some of them: the reason is in the sentence."""
+    made, why = pairs(), "no recogniser for zh"
+    silent: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("CER", "words", {"words": None}),
         ("WER", "words", {"words": None}),
         ("dropped words", "words", {"words": None}),
         ("speaker", "speaker", {"similarities": {}}),
-        ("MOS", "mos", {"mos_": None}),
-    ],
-)
-def test_what_cannot_be_judged_is_said_and_no_error(
-    question: str, judge: str, change: dict[str, Any]
-) -> None:
-    """All clips, or some of them: the reason is in the sentence."""
-    update = {name.rstrip("_"): value for name, value in change.items()}
-    made = pairs()
-    blind = [
-        pair.model_copy(
-            update={
-                "candidate": pair.candidate.model_copy(
-                    update={**update, "not_judged": {judge: "no recogniser for zh"}}
-                )
-            }
-        )
-        for pair in made
-    ]
-    nothing = asked(question, blind)
-    assert (nothing.outcome, nothing.code, nothing.value) == ("NOT JUDGED", 0, None)
-    assert "no recogniser for zh" in nothing.sentence
-    some = asked(question, [*made[:6], *blind[6:]])
-    assert (some.outcome, some.code) == ("WITHIN", 0)
-    assert "Not judged: case 6, case 7 (no recogniser for zh)" in some.sentence
+        ("MOS", "mos", {"mos": None}),
+    )
+    for question, judge, update in silent:
+        deaf = {**update, "not_judged": {judge: why}}
+        blind = [
+            pair.model_copy(update={"candidate": pair.candidate.model_copy(update=deaf)}) for pair in made
+        ]
+        nothing = asked(question, blind)
+        assert (nothing.outcome, nothing.code, nothing.value) == ("NOT JUDGED", 0, None)
+        assert why in nothing.sentence
+        some = asked(question, [*made[:6], *blind[6:]])
+        assert (some.outcome, some.code) == ("WITHIN", 0)
+        assert f"Not judged: case 6, case 7 ({why})" in some.sentence
 
 
 def test_lossless_means_close_in_every_clip() -> None:
@@ -371,13 +359,11 @@ def test_a_worse_candidate_is_never_judged_better(drops: list[float], more: floa
     assert code(more) >= code(0.0)
 
 
-@pytest.mark.parametrize(
-    ("made", "said"), [([], "no pairs"), ([*pairs(2), *pairs(1)], "case 'case 0' twice")]
-)
-def test_pairs_that_are_no_comparison_are_refused(made: list[Pair], said: str) -> None:
+def test_pairs_that_are_no_comparison_are_refused() -> None:
     """None, or a case twice."""
-    with pytest.raises(UsageError, match=said):
-        compare(made, LIMITS, lossless=False)
+    for made, said in (([], "no pairs"), ([*pairs(2), *pairs(1)], "case 'case 0' twice")):
+        with pytest.raises(UsageError, match=said):
+            compare(made, LIMITS, lossless=False)
 
 
 def test_every_limit_says_its_unit_and_its_reason() -> None:
