@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"--workloads {given.workloads}", "names of pinned sentences", "Try --workloads short"
         )
     material = _material(given.checkpoint)
-    with burdened(given.burden), _targets(given.options, given.slow) as targets:
-        with instrument.opener(targets, material) as open_worker:
-            blocks, processes, described = session(settings, open_worker)
+    with (
+        burdened(given.burden),
+        _targets(given.options, given.slow) as targets,
+        instrument.opener(targets, material) as open_worker,
+    ):
+        blocks, processes, described = session(settings, open_worker)
     name = _name(given)
     facts = {
         "recorded_at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -105,14 +108,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def session(
-    settings: Settings, open_worker: Opener
+    settings: Settings, open_worker: Opener, clock: Callable[[], float] = time.monotonic
 ) -> tuple[dict[str, list[Block]], tuple[Process, ...], Described]:
     """Blocks of both ways, whichever has had less time next, at least two of each.
 
     Returns:
         The blocks by method, the processes of the live pairs, and what the arms said of themselves.
     """
-    start, described = time.monotonic(), Described()
+    start, described = clock(), Described()
     generator = np.random.default_rng(settings.seed)
     rounds = settings.rounds or 1
     layout = Design(settings.plan, twins=2, rounds=rounds)
@@ -122,16 +125,16 @@ def session(
         spent = {method: sum(row["seconds"] for row in rows) for method, rows in blocks.items()}
         method = min(spent, key=lambda name: spent[name])
         enough = min(map(len, blocks.values())) >= 2
-        if enough and time.monotonic() - start + blocks[method][-1]["seconds"] > settings.budget_seconds:
+        if enough and clock() - start + blocks[method][-1]["seconds"] > settings.budget_seconds:
             return blocks, tuple(processes), described
-        begun, number = time.monotonic(), len(blocks[method])
+        begun, number = clock(), len(blocks[method])
         if method == LIVE:
             block = run_block(settings, layout, number, open_worker, described, generator)
             processes += block
             values = live_values(settings, block)
         else:
             values = sequential_values(settings, open_worker, described, generator)
-        blocks[method].append(values | {"seconds": round(time.monotonic() - begun, 2)})
+        blocks[method].append(values | {"seconds": round(clock() - begun, 2)})
 
 
 def live_values(settings: Settings, block: Sequence[Process]) -> Block:
