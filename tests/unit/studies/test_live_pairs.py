@@ -42,7 +42,7 @@ def test_both_ways_take_turns_and_see_the_same_difference() -> None:
     machine = Machine(slow, 10_000, noise=0.0, jitter=0.0)
     clock = itertools.count()
     blocks, processes, described = live_pairs.session(SETTINGS, machine.open, lambda: float(next(clock)))
-    assert {method: len(rows) for method, rows in blocks.items()} == {LIVE: 6, SEQUENTIAL: 6}
+    assert {method: len(rows) for method, rows in blocks.items()} == {LIVE: 8, SEQUENTIAL: 7}
     assert len(processes) == 4 * len(blocks[LIVE])
     assert described["base"]["threads"] == 4
     for rows in blocks.values():
