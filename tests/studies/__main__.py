@@ -41,6 +41,10 @@ STUDIES: Mapping[str, Study] = {
         "tests.studies.calibrate",
         (*_writes("calibration", "png"), "--recording", "baselines/recording.json"),
     ),
+    "live-pairs": Study(
+        "How far does identical code differ from block to block: live pairs, and one process after the other?",
+        "tests.studies.live_pairs",
+    ),
     "calibrate-quality": Study(
         "How often is the gate wrong about sound? On judged speech, resampled.",
         "tests.studies.calibrate_quality",
