@@ -42,7 +42,7 @@ STUDIES: Mapping[str, Study] = {
         (*_writes("calibration", "png"), "--recording", "baselines/recording.json"),
     ),
     "live-pairs": Study(
-        "How far does identical code differ from block to block: live pairs, and one process after the other?",
+        "How far does identical code differ from block to block, live pairs and one after the other?",
         "tests.studies.live_pairs",
     ),
     "calibrate-quality": Study(
