@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import checkpoint as checkpoints
-from engine import durations, reference, sampler, text, upstream
+from engine import durations, level, reference, sampler, text, upstream
 from engine.errors import DeviceError
 from engine.evidence import Observations
 from engine.optimizations import (
@@ -94,6 +94,7 @@ def assemble(
     model = batch.apply(model, options)
     # Exported before it is compiled: what runs elsewhere is the network as it was loaded.
     vocoder = onnx_vocoder.apply(VocosVocoder(vocos, observed), vocos, options, observed, device)
+    vocoder = level.apply(vocoder, found.level, model.mel_spec, device)  # type: ignore[attr-defined]
     model = compile.apply(model, options, observed)
     vocos = compile.apply(vocos, options, observed)
     # Last: it works out, with the weights as they are by now, what no request can change.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine import text, upstream
 from engine.durations import Durations
@@ -38,10 +39,12 @@ class Request:
         Raises:
             OptionsError: out of range, or no number.
         """
-        seed, speed = self.seed, self.speed
-        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**62:
+        seed: Any = self.seed
+        speed: Any = self.speed
+        whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
+        if not whole or not 0 <= seed < 2**62:
             raise OptionsError(f"seed={seed!r}", "a whole number from 0 to 2**62", "Pass one")
-        number = isinstance(speed, (int, float)) and not isinstance(speed, bool)
+        number = isinstance(speed, numbers.Real) and not isinstance(speed, bool)
         if not number or not SPEEDS[0] <= speed <= SPEEDS[1]:
             raise OptionsError(
                 f"speed={speed!r}", f"a number from {SPEEDS[0]} to {SPEEDS[1]}", "Choose one in that range"

@@ -70,13 +70,15 @@ class Speaker:
                 words = text.normalise(request.words)
                 text.check_language(words, checkpoint.languages, checkpoint.name)
             with clock.stage("reference"):
-                reference = self.parts.prepare(planning.pick(checkpoint.references, request.voice))
+                voice = planning.pick(checkpoint.references, request.voice)
+                voice.words(checkpoint.languages, checkpoint.name)  # checked like the words to say
+                reference = self.parts.prepare(voice)
                 observed.add("requests")
                 observed.most("longest reference ms", int(1000 * reference.seconds))
             with clock.stage("text"):
                 pieces = self.parts.planner.plan(words, reference, request.speed)
         observed.most("longest first piece", len(pieces[0].words.encode()))
-        return [Item(piece, reference, request.seed + i, name) for i, piece in enumerate(pieces)]
+        return [Item(piece, reference, int(request.seed) + i, name) for i, piece in enumerate(pieces)]
 
     def speak(self, items: Sequence[Item], clock: Clock, report: Report | None = None) -> list[Spoken]:
         """Sample the items in one batch, and decode each."""
@@ -86,7 +88,7 @@ class Speaker:
             with clock.stage("sampling"):
                 mels = batching.halving(items, lambda some: self._sample(some, report))
             return [
-                self._decode(item, mel, warnings, clock)
+                self._decode(item, mel, (*item.reference.warnings, *warnings), clock)
                 for item, (mel, warnings) in zip(items, mels, strict=True)
             ]
 

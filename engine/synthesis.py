@@ -179,7 +179,7 @@ class Engine:
                 self._observed.note(
                     "frames before audio", sum(one.piece.frames for one in items[: index + 1])
                 )
-            yield Audio(samples, SAMPLE_RATE, timings, np.concatenate(mels))
+            yield Audio(samples, SAMPLE_RATE, timings, np.concatenate(mels), spoken.warnings)
             timings, mels = Timings(0.0, 0.0, 0.0, 0.0, 0.0), []
 
     def _speaker(self) -> Speaker:

@@ -43,9 +43,11 @@ def vocos(work: Path, minutes: float) -> None:
 
 def publish(work: Path, out: Path) -> None:
     """Write the voice folder."""
+    from engine.voices.recipe import levels
     from engine.voices.recipe.export import export
 
     export(work, out)
+    levels.calibrate(out)
 
 
 def judge(work: Path, out: Path) -> None:
