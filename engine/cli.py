@@ -15,6 +15,7 @@ from engine import commands
 from engine.advisor import commands as advisor
 from engine.errors import EngineError
 from engine.gate import commands as gate
+from engine.gate import signals
 
 USAGE, INTERRUPTED, BROKEN_PIPE = 2, 128 + signal.SIGINT, 128 + signal.SIGPIPE
 app = typer.Typer(
@@ -37,10 +38,10 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line: an error of ours is one sentence on stderr and exit code 2, never a traceback.
 
-    Any other error exits 2 too: Python's own 1 would read as a regression. SIGTERM unwinds, so that a
-    cancelled gate leaves neither processes nor checkouts behind.
+    Any other error exits 2 too: Python's own 1 would read as a regression. SIGTERM and SIGHUP unwind, so that
+    a cancelled gate leaves neither processes nor checkouts behind.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signals.unwind_when_ended()
     try:
         code = _run()
         if sys.stdout is not None:
