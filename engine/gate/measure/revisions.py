@@ -195,7 +195,9 @@ def _checked_out(root: Path, ref: str, path: Path, *, changes: bool, flag: str) 
 def _copy_changes(root: Path, target: Path) -> None:
     """Make a checkout of HEAD hold the files of `root` as they are now. The index is neither read as truth nor
     written: what counts is the disk."""
-    tracked = _git(root, "diff", "--name-only", "--no-renames", "--relative", "-z", "HEAD").stdout.split("\0")
+    tracked = _git(
+        root, "diff-index", "--name-only", "--no-renames", "--relative", "-z", "HEAD"
+    ).stdout.split("\0")
     fresh = _git(root, "ls-files", "--others", "--exclude-standard", "-z").stdout.split("\0")
     for name in filter(None, tracked):  # all at first: what was a file may be a folder now, and vice versa
         if not (target / name).is_dir() or (target / name).is_symlink():
