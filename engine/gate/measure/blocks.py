@@ -166,7 +166,7 @@ def start_pair(
     pair = [(arm, twin, stack.enter_context(open_worker(arm))) for arm in arms]
     for arm, _, handle in pair:
         same_as_before(arm, handle, described)
-    return pair
+    return sorted(pair, key=lambda member: member[0])
 
 
 def speak_all(
@@ -221,7 +221,7 @@ def settle(
         )
         work = {
             arm: {sentence.name: handle.count(sentence) for sentence in settings.sentences}
-            for arm, _, handle in sorted(pair, key=lambda member: member[0])
+            for arm, _, handle in pair
         }
         ends = [handle.finish() for handle in handles]
     return Price(

@@ -92,22 +92,20 @@ def pairs(processes: Sequence[Process], logs: Callable[[Process], Floats]) -> Pa
     Raises:
         UsageError: no block, one without both arms, one unlike the others, or processes of unequal rounds.
     """
-    ratios, twins = [], []
+    ratios: list[float] = []
+    twins: list[list[float]] = []
     for number, block in in_blocks(processes).items():
         arms = [[logs(process) for process in block if process.arm == arm] for arm in ARMS]
-        held = {(len(arm), values.shape) for arm in arms for values in arm}
-        if (
-            len(held) != 1
-            or len(arms[0]) != len(arms[1])
-            or (twins and 2 * len(arms[0]) - 2 != len(twins[0]))
-        ):
+        shapes = {(len(arm), values.shape) for arm in arms for values in arm}
+        differences = [float(np.median(arm[0] - arm[1])) for arm in arms if len(arm) == 2]
+        unlike = len(shapes) != 1 or len(arms[0]) != len(arms[1])
+        if unlike or (twins and len(differences) != len(twins[0])):
             given = f"block {number} of the processes {', '.join(process.arm for process in block)}"
-            raise UsageError(
-                given, "as many of each arm in all blocks, with equal rounds", "Pass whole blocks"
-            )
+            expected = "as many of each arm in all blocks, with equal rounds"
+            raise UsageError(given, expected, "Pass whole blocks")
         base, candidate = np.array(arms)  # each [k, r]
         ratios.append(float(np.median(candidate.mean(axis=0) - base.mean(axis=0))))
-        twins.append([float(np.median(arm[0] - arm[1])) for arm in (base, candidate) if len(arm) == 2])
+        twins.append(differences)
     if not ratios:
         raise UsageError("no processes", "at least one block", "Measure first")
     return Pairs(np.array(ratios, dtype=np.float64), np.array(twins, dtype=np.float64))

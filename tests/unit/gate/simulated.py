@@ -220,7 +220,7 @@ def settings(
     blocks: int = 10,
     rounds: int | None = 12,
     names: tuple[str, ...] = ("short", "medium", "long"),
-    budget: float = 3600.0,
+    budget: float = 36_000.0,
     twins: Literal[1, 2] | None = 2,
 ) -> Settings:
     """A plan over the given workloads."""

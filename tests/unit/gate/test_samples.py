@@ -16,89 +16,93 @@ from pydantic import ValidationError
 
 from engine.errors import BaselineError, OutputError, UsageError
 from engine.gate.data import files, samples
-from engine.gate.data.samples import (
-    ABBA,
-    BAAB,
-    Call,
-    EditedError,
-    Judgement,
-    Observed,
-    Process,
-    Row,
-    Run,
-    Series,
-    Verdict,
-)
+from engine.gate.data.samples import ARMS, Call, EditedError, Observed, Process, Run, Series, Work
+from engine.gate.data.verdict import Answer, Figures, Judgement, Verdict
 from tests.unit.gate import builders
 
 positive = st.floats(min_value=1e-9, max_value=1e9)
+counts = st.integers(0, 2**60)
 names = st.text(min_size=1, max_size=20)
 hashes = st.text(alphabet="0123456789abcdef", min_size=64, max_size=64)
-calls = st.builds(
-    Call,
-    seconds=positive,
-    audio_seconds=positive,
-    host_mb=positive,
-    device_mb=st.none() | st.floats(0, 1e6),
-    stages=st.dictionaries(names, st.floats(0, 1e6), max_size=3),
-    output=hashes,
-)
+topics = st.sampled_from(["change", "toggles", "limits", "drift", "sound", "trust"])
+codes = st.sampled_from([0, 1, 2, 3])
 observed = st.builds(Observed, proven=st.none() | st.booleans(), observed=st.text(max_size=20))
-judgements = st.builds(
-    Judgement,
-    question=names,
-    outcome=names,
-    code=st.sampled_from([0, 1, 2, 3]),
-    sentence=st.text(max_size=30),
+work = st.builds(
+    Work, operators=counts, flops=counts, allocated_bytes=counts, evaluations=counts, rows=counts
 )
-rows = st.builds(
-    Row,
+judgements = st.builds(
+    Judgement, topic=topics, question=names, outcome=names, code=codes, sentence=st.text(max_size=30)
+)
+answers = st.builds(Answer, topic=topics, outcome=names, code=codes, sentence=st.text(max_size=30))
+figures = st.builds(
+    Figures,
     workload=names,
+    arm=st.sampled_from(ARMS),
     mean_rtf=positive,
+    best_rtf=positive,
     worst_rtf=positive,
-    cv=st.none() | positive,
+    cv_calls=st.none() | positive,
     growth=st.none() | st.floats(-1e3, 1e3),
-    judgements=st.tuples(judgements),
-    code=st.sampled_from([0, 1, 3]),
+    first_call_seconds=positive,
+    load_seconds=positive,
 )
 verdicts = st.builds(
     Verdict,
-    rows=st.tuples(rows),
-    whole=st.tuples(judgements),
-    trust=st.tuples(judgements),
+    answers=st.tuples(answers),
+    judgements=st.tuples(judgements),
+    figures=st.tuples(figures),
     notes=st.tuples(st.text(max_size=30)),
-    code=st.sampled_from([0, 1, 3]),
+    code=codes,
 )
+
+
+def calls(seed: int) -> st.SearchStrategy[Call]:
+    """Any call with that seed."""
+    return st.builds(
+        Call,
+        seconds=positive,
+        audio_seconds=positive,
+        host_mb=positive,
+        device_mb=st.none() | st.floats(0, 1e6),
+        stages=st.dictionaries(names, st.floats(0, 1e6), max_size=3),
+        output=hashes,
+        seed=st.just(seed),
+        place=st.integers(0, 3),
+    )
 
 
 @st.composite
 def runs(draw: st.DrawFn) -> Run:
-    """Any run with up to two blocks, or without a base."""
-    based = draw(st.booleans())
-    orders = (
-        draw(st.lists(st.sampled_from([ABBA, BAAB]), min_size=1, max_size=2)) if based else [["candidate"]]
-    )
-    found = []
-    for block, order in enumerate(orders):
-        for position, arm in enumerate(order):
+    """Any run with up to two blocks of two or four processes, or without a base."""
+    layouts: list[list[tuple[Any, int]]] = [
+        [("candidate", 0)],
+        [(arm, 0) for arm in ARMS],
+        [(arm, twin) for arm in ARMS for twin in (0, 1)],
+    ]
+    layout = draw(st.sampled_from(layouts))
+    warmup, rounds = draw(st.integers(0, 1)), draw(st.integers(1, 2))
+    made = []
+    for block in range(draw(st.integers(1, 2))):
+        for arm, twin in layout:
             series = tuple(
                 Series(
                     workload=workload.name,
-                    warmup=tuple(draw(st.lists(calls, max_size=1))),
-                    calls=tuple(draw(st.lists(calls, min_size=1, max_size=2))),
-                    compile_seconds=draw(st.floats(0, 1e4)),
+                    warmup=tuple(draw(calls(index)) for index in range(warmup)),
+                    calls=tuple(draw(calls(warmup + index)) for index in range(rounds)),
                 )
                 for workload in builders.WORKLOADS
             )
             evidence = draw(st.dictionaries(names, observed, max_size=2))
-            found.append(Process(arm=arm, block=block, position=position, series=series, evidence=evidence))
+            made.append(Process(arm=arm, block=block, twin=twin, series=series, evidence=evidence))
     now = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
     return builders.run(
-        tuple(found),
+        tuple(made),
         timestamp=now + draw(st.timedeltas(datetime.timedelta(0), datetime.timedelta(days=3000))),
         machine_key=draw(names),
         forced=draw(st.booleans()),
         threshold=draw(st.none() | positive),
+        base_said=draw(st.text(max_size=20)),
+        work=draw(st.dictionaries(st.sampled_from(ARMS), st.dictionaries(names, work, max_size=2))),
         verdict=draw(st.none() | verdicts),
         candidate=builders.side(
             revision=draw(st.text(max_size=12)),
@@ -182,13 +186,15 @@ def test_a_missing_record_is_a_named_error(tmp_path: Path) -> None:
 
 
 def test_another_schema_version_is_refused(tmp_path: Path) -> None:
-    """A record of a future schema is not guessed at, even with a valid checksum."""
+    """A record of another schema is not guessed at, even with a valid checksum; the error says which it
+    is."""
     path = samples.write(builders.run(), tmp_path)
     content = json.loads(path.read_text(encoding="utf-8"))["run"]
-    content["schema_version"] = 2
-    path.write_text(json.dumps({"sha256": samples.sha256_of(content), "run": content}), encoding="utf-8")
-    with pytest.raises(BaselineError, match="schema_version"):
-        samples.read(path)
+    for version in (1, 3):
+        content["schema_version"] = version
+        path.write_text(json.dumps({"sha256": samples.sha256_of(content), "run": content}), encoding="utf-8")
+        with pytest.raises(BaselineError, match=rf"another schema_version, {version}: .*schema version 2"):
+            samples.read(path)
 
 
 def test_the_name_carries_the_time(tmp_path: Path) -> None:
@@ -251,13 +257,35 @@ def test_an_unwritable_folder_is_a_named_error(tmp_path: Path) -> None:
         samples.write(builders.run(), tmp_path / "records")
 
 
-@pytest.mark.parametrize("field", ["seconds", "audio_seconds", "host_mb"])
-@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf"), None, "1"])
-def test_a_placeholder_is_no_call(field: str, value: object) -> None:
-    """Zero, negative, missing and infinite figures cannot be recorded."""
+def test_a_placeholder_is_no_call() -> None:
+    """Zero, negative, missing and infinite figures cannot be recorded, nor a fifth place in a round."""
     content = builders.call(0.2).model_dump()
-    with pytest.raises(ValidationError):
-        Call(**{**content, field: value})
+    figures = [
+        (field, value)
+        for field in ("seconds", "audio_seconds", "host_mb")
+        for value in (0.0, -1.0, float("nan"), float("inf"), None, "1")
+    ]
+    for field, value in [*figures, ("place", 4), ("place", -1), ("seed", -1)]:
+        with pytest.raises(ValidationError):
+            Call(**{**content, field: value})
+
+
+ONE_MORE_CALL = builders.processes(blocks=1, calls=2)[:3] + builders.processes(blocks=1, calls=3)[3:]
+
+
+def other_seeds(process: Process) -> Process:
+    """The same process, asked with other seeds."""
+    series = tuple(
+        each.model_copy(
+            update={"calls": tuple(call.model_copy(update={"seed": call.seed + 1}) for call in each.calls)}
+        )
+        for each in process.series
+    )
+    return process.model_copy(update={"series": series})
+
+
+FOUR, ALONE = builders.processes(blocks=1), builders.alone().processes
+TWO = builders.processes(blocks=2, twins=1)[2:]
 
 
 @pytest.mark.parametrize(
@@ -266,32 +294,38 @@ def test_a_placeholder_is_no_call(field: str, value: object) -> None:
         ({"timestamp": datetime.datetime(2026, 1, 1)}, "UTC"),
         ({"base": None}, "no such side"),
         ({"candidate": builders.side(builders.WORKLOADS[:1])}, "ran other workloads"),
-        ({"found": builders.processes(blocks=2)[1:]}, "neither ABBA nor BAAB"),
+        ({"made": builders.processes(blocks=2)[1:]}, "block 0 holds the processes"),
+        (
+            {"made": builders.processes(blocks=1) + builders.processes(blocks=2, twins=1)[2:]},
+            "all blocks alike",
+        ),
+        ({"made": (*FOUR, FOUR[0])}, "block 0 holds"),
+        ({"made": builders.processes(blocks=1, twins=1)[1:]}, "two of each arm"),
+        (
+            {"made": (*builders.alone().processes, builders.alone().processes[0]), "base": None},
+            "one candidate",
+        ),
+        ({"made": ONE_MORE_CALL}, "'short' are not paired by seed"),
+        ({"made": (*FOUR[:3], other_seeds(FOUR[3]))}, "'short' are not paired by seed"),
         ({"after_blocks": builders.HALF_WAY[:-1]}, "once after each block"),
         ({"after_blocks": (*builders.HALF_WAY, builders.HALF_WAY[-1])}, "once after each block"),
-        ({"found": ()}, "at least 1 item"),
-    ],
-    ids=[
-        "local time",
-        "arm without side",
-        "other workloads",
-        "incomplete block",
-        "a block not looked at",
-        "a block looked at twice",
-        "no process",
+        ({"made": ()}, "at least 1 item"),
     ],
 )
 def test_an_incoherent_run_is_refused(changes: dict[str, Any], message: str) -> None:
-    """A run must be in UTC, of whole blocks, and of the workloads that its sides name."""
-    found = changes.pop("found", None)
+    """A run must be in UTC, of whole blocks alike, of the workloads that its sides name, and of pairs."""
+    made = changes.get("made")
+    rest = {name: value for name, value in changes.items() if name != "made"}
     with pytest.raises(ValidationError, match=message):
-        builders.run(found, **{"base": builders.side(), **changes})
+        builders.run(made, **{"base": builders.side(), **rest})
 
 
-def test_series_come_in_running_order() -> None:
-    """Series of one arm are sorted by block and position, however the processes were stored."""
-    found = builders.processes(blocks=3)
-    run = builders.run(found[::-1])
-    order = [(process.block, process.position) for process, _ in run.series("candidate", "short")]
-    assert order == sorted(order)
-    assert len(order) == 6
+def test_series_and_calls_come_by_block_and_twin() -> None:
+    """However the processes were stored."""
+    made = builders.processes(blocks=3)
+    run = builders.run(made[::-1])
+    order = [(process.block, process.twin) for process, _ in run.series("candidate", "short")]
+    assert order == [(block, twin) for block in range(3) for twin in (0, 1)]
+    expected = [process.series[0].calls for process in made if process.arm == "base"]
+    assert run.calls("base", "short") == expected
+    assert run.outputs("base", "short") == {call.output for calls in expected for call in calls}
