@@ -1,4 +1,4 @@
-"""What a request compares on this machine: the checkpoint, the toggles of both arms, the base, the questions."""
+"""What a request compares on this machine: checkpoint, toggles of both arms, base and questions."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def compare(request: Request, selection: Selection, root: Path) -> Comparison:
 
 
 def product(request: Request, selection: Selection) -> tuple[str, str]:
-    """The checkpoint and the toggles of the candidate: as asked, else the machine's product, else the voice in
-    the box with the preset of the device.
+    """The checkpoint and the toggles of the candidate: as asked, else the machine's product, else the voice
+    in the box with the preset of the device.
 
     Raises:
         CheckpointError: a published model whose weights are not on this machine. No other is ever measured
@@ -154,7 +154,7 @@ def _base(request: Request, root: Path, head: str, dirty: bool) -> Base:
 
 
 def _questions(request: Request, selection: Selection, compared: bool) -> tuple[Question, ...]:
-    """Change or toggles, and limits and drift where the machine has them or they are all that can be asked."""
+    """Change or toggles, and limits and drift where the machine has them or nothing else can be asked."""
     toggles = request.against_options is not None
     first: tuple[Question, ...] = (("toggles" if toggles else "change"),) if compared else ()
     alone, baseline = not compared, selection.baseline

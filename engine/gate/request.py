@@ -1,4 +1,4 @@
-"""What a gate run is asked for, checked at once. One vocabulary for every command: the flags are the fields."""
+"""What a gate run is asked for, checked at once. Every command has one vocabulary: flags are the fields."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Request:
         against: a git revision to compare with; the merge base with the default branch if not given.
         options: toggles of the candidate, and of the base unless it has its own: a preset, `name=value`, or
             both; the product's if not given.
-        against_options: toggles of the base, which is then the same code: toggles are compared, not revisions.
+        against_options: toggles of the base, which is then the same code: no revisions are compared.
         checkpoint: what both arms load; the product's if not given.
         candidate: a git revision to judge; the checkout as it is, uncommitted changes included, if not given.
         limits_only: measure the candidate alone: limits and drift are judged, and nothing is compared.

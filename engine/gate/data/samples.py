@@ -144,8 +144,8 @@ class Run(Frozen):
     `threshold` (0.2: 20 % slower) overrides the baseline's limit of the time ratio. `questions` were asked,
     and `base_said` tells why this base was compared with. With a base, every block holds the same processes,
     two of each arm (twins 0 and 1) or one of each, whose calls are paired: call i of all has one seed.
-    Without, each block is one process of the candidate. `quality` is None where it was not judged. `notes` are
-    what people should know of the measurement.
+    Without, each block is one process of the candidate. `quality` is None where it was not judged. `notes`
+    are what people should know of the measurement.
     """
 
     schema_version: Literal[2] = 2
