@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from engine.audio import Audio
     from engine.checkpoint import DEFAULT_CHECKPOINT
     from engine.loading import load
-    from engine.planning import Request
     from engine.reference import Voice
+    from engine.requests import Request
     from engine.synthesis import Engine
 
 __all__ = ["DEFAULT_CHECKPOINT", "Audio", "Engine", "EngineError", "Options", "Request", "Voice", "load"]
@@ -30,7 +30,7 @@ _HOMES = {
     "Audio": "engine.audio",
     "DEFAULT_CHECKPOINT": "engine.checkpoint",
     "Engine": "engine.synthesis",
-    "Request": "engine.planning",
+    "Request": "engine.requests",
     "Voice": "engine.reference",
     "load": "engine.loading",
 }

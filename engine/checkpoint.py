@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from engine import level, upstream
-from engine.errors import CheckpointError, OfflineError
+from engine.errors import CheckpointError
+from engine.files import download, sha256, small_text
 from engine.reference import Voice
-from engine.weights import sha256
 
 DEFAULT_CHECKPOINT = "box"
 VOICES = Path(__file__).parent / "voices"
 
 HUB = {
     "F5TTS_v1_Base": ("SWivid/F5-TTS", "F5TTS_v1_Base/model_1250000.safetensors"),
-    "F5TTS_v1_Small": ("SWivid/F5-TTS", "F5TTS_v1_Small/model_1250000.safetensors"),
     "F5TTS_Base": ("SWivid/F5-TTS", "F5TTS_Base/model_1200000.safetensors"),
     "E2TTS_Base": ("SWivid/E2-TTS", "E2TTS_Base/model_1200000.safetensors"),
 }
@@ -33,6 +34,12 @@ HUB_VOCODER = ("charactr/vocos-mel-24khz", ("config.yaml", "pytorch_model.bin"))
 EXAMPLE_CLIP = ("infer/examples/basic/basic_ref_en.wav", "Some call me nature, others call me mother nature.")
 """A clip inside the f5-tts package and what it says (its `basic.toml`): the default voice where a folder has
 none."""
+LONGEST = 87.0
+"""Seconds of upstream's 8,192 positions of text: no sequence can be longer."""
+SHORTEST = 6.0
+"""Seconds of the shortest longest sequence that leaves room for a clip and words."""
+WEIGHTS = ("model.safetensors", "model.pt", "model_last.safetensors", "model_last.pt")
+"""Names of weights in a folder, the first that is there; else `model_STEP`, the highest step."""
 MAX_SECONDS = 22.0
 """Longest reference plus generated piece; upstream's `infer_process` splits text so that it is not passed."""
 
@@ -85,6 +92,10 @@ def find(name: str | Path, *, vocoder: str | Path | None = None) -> Checkpoint:
         OfflineError: a published model is not in the local cache and the hub cannot be reached.
     """
     key = str(name)
+    if not key.strip():
+        raise CheckpointError(
+            f"checkpoint {key!r}", f"one of {', '.join(known())}, a folder or a weight file", "Name one"
+        )
     if key in HUB:
         return _from_hub(key, vocoder)
     try:
@@ -108,7 +119,7 @@ def find(name: str | Path, *, vocoder: str | Path | None = None) -> Checkpoint:
 def _place(key: str) -> Path:
     """Where a checkpoint of this name lies: in the cache, in the box, or at the path that it spells."""
     if key.startswith("seeded-"):
-        from engine import seeded
+        from engine.voices import seeded
 
         return seeded.ensure(key)
     boxed = VOICES / key
@@ -117,7 +128,7 @@ def _place(key: str) -> Path:
 
 def known() -> list[str]:
     """Names that `find` understands without a path."""
-    from engine import seeded
+    from engine.voices import seeded
 
     boxed = sorted(path.parent.name for path in VOICES.glob("*/voice.json"))
     return [*boxed, *seeded.SIZES, *HUB]
@@ -146,7 +157,7 @@ def catalogue() -> list[Entry]:
     Raises:
         CheckpointError: the manifest of a voice in the box cannot be read.
     """
-    from engine import seeded
+    from engine.voices import seeded
 
     boxed = []
     for name in sorted(path.parent.name for path in VOICES.glob("*/voice.json")):
@@ -165,24 +176,58 @@ def catalogue() -> list[Entry]:
 def _from_folder(name: str, folder: Path, vocoder: str | Path | None) -> Checkpoint:
     manifest = _manifest(folder)
     _verify(folder, manifest)
-    weights = next((folder / f for f in ("model.safetensors", "model.pt") if (folder / f).is_file()), None)
-    if weights is None:
-        raise CheckpointError(
-            f"{folder} without weights", "model.safetensors or model.pt", "Put the weights there"
-        )
     own_vocoder = folder / "vocos"
+    table = manifest.get("durations")
     return Checkpoint(
         name=name,
-        **_config(folder / "config.yaml"),
-        weights=weights,
+        **_config(_configuration(folder)),
+        weights=_weights(folder),
         vocoder=_vocoder(vocoder if vocoder or not own_vocoder.is_dir() else own_vocoder),
-        trained=bool(manifest.get("trained", True)),
+        trained=manifest.get("trained", True),
         languages=tuple(manifest.get("languages", ())),
         references=_references(folder, manifest) or _example(),
-        durations=folder / manifest["durations"] if manifest.get("durations") else None,
+        durations=folder / table if table else None,
         max_seconds=float(manifest.get("max_seconds", MAX_SECONDS)),
         level=level.of(manifest, folder / "voice.json"),
     )
+
+
+def _weights(folder: Path) -> Path:
+    """The weights in a folder, those of the highest step where there are several.
+
+    Raises:
+        CheckpointError: there are none.
+    """
+    steps = {
+        path: int(found[1])
+        for path in folder.iterdir()
+        if (found := re.fullmatch(r"model_(\d+)\.(safetensors|pt)", path.name))
+    }
+    named = [folder / file for file in WEIGHTS if (folder / file).is_file()]
+    candidates = [*named, *sorted(steps, key=lambda path: -steps[path])]
+    if not candidates:
+        raise CheckpointError(
+            f"{folder} without weights",
+            f"one of {', '.join(WEIGHTS)}, or model_STEP.safetensors",
+            "Put the weights there, or name the file itself",
+        )
+    return candidates[0]
+
+
+def _configuration(folder: Path) -> Path:
+    """The configuration beside weights: `config.yaml`, or the only other YAML, under upstream's own name.
+
+    Raises:
+        CheckpointError: there are several.
+    """
+    own = folder / "config.yaml"
+    others = sorted(folder.glob("*.yaml"))
+    if own.is_file() or not others:
+        return own
+    if len(others) > 1:
+        names = ", ".join(path.name for path in others)
+        raise CheckpointError(f"{folder} with {names}", "one of them", "Call the right one config.yaml")
+    return others[0]
 
 
 def _references(folder: Path, manifest: dict[str, Any]) -> dict[str, Voice]:
@@ -191,6 +236,7 @@ def _references(folder: Path, manifest: dict[str, Any]) -> dict[str, Voice]:
         clips = {
             key: Voice(folder / entry["file"], entry["text"])
             for key, entry in manifest.get("references", {}).items()
+            if _inside(entry["file"])
         }
         first = manifest.get("default_reference")
         return {first: clips[first], **clips} if first else clips
@@ -206,7 +252,7 @@ def _from_file(weights: Path, vocoder: str | Path | None) -> Checkpoint:
     beside = weights.parent / "vocos"
     return Checkpoint(
         name=weights.stem,
-        **_config(weights.parent / "config.yaml"),
+        **_config(_configuration(weights.parent)),
         weights=weights,
         vocoder=_vocoder(vocoder if vocoder or not beside.is_dir() else beside),
         trained=True,
@@ -220,7 +266,7 @@ def _from_hub(name: str, vocoder: str | Path | None) -> Checkpoint:
     return Checkpoint(
         name=name,
         **_config(upstream.shipped(f"configs/{name}.yaml")),
-        weights=_download(
+        weights=download(
             repository,
             file,
             f"copy DIR/{file} here, copy {upstream.shipped(f'configs/{name}.yaml')} "
@@ -243,7 +289,7 @@ def _vocoder(folder: str | Path | None) -> Path:
     if folder is None:
         repository, files = HUB_VOCODER
         cure = "copy DIR here as the folder vocos beside the weights, or pass it: vocoder=DIR, --vocoder DIR"
-        return [_download(repository, file, cure) for file in files][-1].parent
+        return [download(repository, file, cure, " ".join(files)) for file in files][-1].parent
     missing = [name for name in HUB_VOCODER[1] if not (Path(folder) / name).is_file()]
     if missing:
         raise CheckpointError(
@@ -252,35 +298,18 @@ def _vocoder(folder: str | Path | None) -> Path:
     return Path(folder)
 
 
-def _download(repository: str, file: str, then: str) -> Path:
-    """A file of the hub, from the local cache where it is there; `then` says what to do with a copy fetched
-    by hand."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(hf_hub_download(repository, file))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        wanted = " ".join(HUB_VOCODER[1]) if repository == HUB_VOCODER[0] else file
-        raise OfflineError(
-            f"{file} of {repository} is not here and the hub did not give it ({type(error).__name__})",
-            "the file in the local cache, or a reachable hub",
-            f"On a machine with network run `hf download {repository} {wanted} --local-dir DIR`; then {then}",
-        ) from error
-
-
 def _config(path: Path) -> dict[str, Any]:
     """Backbone, architecture and vocabulary from a configuration in upstream's shape."""
     import yaml
 
     try:
-        model = yaml.safe_load(path.read_text(encoding="utf8"))["model"]
+        model = yaml.safe_load(small_text(path))["model"]
         backbone, arch, mel = (
             model["backbone"],
             dict(model["arch"]),
             model.get("mel_spec") or upstream.MEL_SPEC,
         )
-        tokens = path.parent / model["tokenizer_path"] if model.get("tokenizer_path") else None
+        named = path.parent / model["tokenizer_path"] if model.get("tokenizer_path") else None
     except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"configuration {path} ({error!r})",
@@ -291,46 +320,101 @@ def _config(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"configuration {path} with mel_spec {mel}", str(upstream.MEL_SPEC), "Use a Vocos checkpoint"
         )
-    tokens = tokens or upstream.shipped("infer/examples/vocab.txt")
-    if not tokens.is_file():
+    return {"backbone": backbone, "arch": arch, "vocabulary": _vocabulary(path.parent, named)}
+
+
+def _vocabulary(folder: Path, named: Path | None) -> Path:
+    """The tokens of a model: those that its configuration names, `vocab.txt` beside it, or upstream's own.
+
+    Raises:
+        CheckpointError: the configuration names a file that is not there, and none lies beside it.
+    """
+    beside = folder / "vocab.txt"
+    if named is not None and named.is_file():
+        return named
+    if beside.is_file():
+        return beside
+    if named is not None:
         raise CheckpointError(
-            f"vocabulary {tokens}", "an existing file", "Correct model.tokenizer_path in config.yaml"
+            f"vocabulary {named}",
+            "an existing file",
+            "Put the vocab.txt of these weights beside them, or correct model.tokenizer_path in config.yaml",
         )
-    return {"backbone": backbone, "arch": arch, "vocabulary": tokens}
+    return upstream.shipped("infer/examples/vocab.txt")
+
+
+FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "trained": (lambda value: isinstance(value, bool), "true or false"),
+    "languages": (
+        lambda value: isinstance(value, list) and all(isinstance(code, str) for code in value),
+        'a list of language codes like ["en"]',
+    ),
+    "files": (lambda value: isinstance(value, dict), "files with their sha256"),
+    "references": (lambda value: isinstance(value, dict), "clips with their file and text"),
+    "default_reference": (lambda value: value is None or isinstance(value, str), "the name of a clip"),
+    "durations": (lambda value: value is None or (isinstance(value, str) and _inside(value)), "a file name"),
+    "max_seconds": (
+        lambda value: (
+            isinstance(value, (int, float)) and not isinstance(value, bool) and SHORTEST <= value <= LONGEST
+        ),
+        f"seconds from {SHORTEST:g} to {LONGEST:g}",
+    ),
+}
+"""What a manifest may say: whether a value is one, and what was expected."""
+
+
+def _inside(name: str) -> bool:
+    """Whether a file's name leads to no other folder than its own and those below it."""
+    return not Path(name).is_absolute() and ".." not in Path(name).parts and "\0" not in name
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    """The folder's `voice.json`, or nothing where it has none."""
+    """The folder's `voice.json`, or nothing where it has none; its fields are what they should be.
+
+    Raises:
+        CheckpointError: it is no JSON, or a field is of another kind, named with its value.
+    """
     path = folder / "voice.json"
     if not path.is_file():
         return {}
     try:
-        manifest = json.loads(path.read_text(encoding="utf8"))
-    except (OSError, ValueError) as error:
+        manifest = json.loads(small_text(path))
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} ({error})", "a JSON object", "Restore the file") from error
     if not isinstance(manifest, dict):
         raise CheckpointError(
             f"{path} holding a {type(manifest).__name__}", "a JSON object", "Restore the file"
         )
+    for name, (fits, expected) in FIELDS.items():
+        if name in manifest and not fits(manifest[name]):
+            raise CheckpointError(
+                f"{path} with {name}={str(manifest[name])[:80]!r}", expected, "Correct the file"
+            )
     return manifest
 
 
 def _verify(folder: Path, manifest: dict[str, Any]) -> None:
-    """Every file the manifest names is there and is the one it names."""
-    try:
-        files = {name: str(entry["sha256"]) for name, entry in manifest.get("files", {}).items()}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"{folder / 'voice.json'} ({error!r})", "files with their sha256", "Restore the file"
-        ) from error
-    for name, expected in files.items():
+    """Every file the manifest names is there and is the one it names: by its size first, then its content."""
+    for name, entry in manifest.get("files", {}).items():
         path = folder / name
-        if not path.is_file():
-            raise CheckpointError(f"{path} is missing", f"SHA-256 {expected}", "Restore the file")
-        found = sha256(path)
-        if found != expected:
+        if not isinstance(entry, dict) or not isinstance(entry.get("sha256"), str) or not _inside(name):
             raise CheckpointError(
-                f"{path} with SHA-256 {found}",
-                f"SHA-256 {expected}",
+                f"{folder / 'voice.json'} with files[{name!r}]={str(entry)[:80]!r}",
+                "a file of this folder with its sha256",
+                "Restore the file",
+            )
+        expected = f"SHA-256 {entry['sha256']}"
+        if not path.is_file():
+            raise CheckpointError(f"{path} is missing", expected, "Restore the file")
+        size = path.stat().st_size
+        if entry.get("bytes", size) != size:
+            raise CheckpointError(
+                f"{path} of {size} bytes",
+                f"{entry['bytes']} bytes of {expected}",
                 "Restore the file: it is truncated or edited",
+            )
+        digest = sha256(path)
+        if digest != entry["sha256"]:
+            raise CheckpointError(
+                f"{path} with SHA-256 {digest}", expected, "Restore the file: it is truncated or edited"
             )

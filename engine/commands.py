@@ -95,7 +95,7 @@ def speak(
         _warn(messages, f"The checkpoint {name} is untrained: what you will hear is noise, not speech.")
     with Bar(messages) as advance:
         audio = tts.synthesize(words, chosen, seed=seed, speed=speed, progress=advance)
-    for sentence in (*audio.warnings, *_unproven(tts)):
+    for sentence in (*audio.warnings, *tts.unproven()):
         _warn(messages, sentence)
     _deliver(audio, out, kind)
     _report(tts, audio, out, as_json)
@@ -259,16 +259,6 @@ class Bar(Progress):
 
 def _warn(messages: Console, sentence: str) -> None:
     messages.print(sentence, style="yellow", markup=False)
-
-
-def _unproven(tts: Engine) -> list[str]:
-    """A sentence for each toggle that was asked for and seen not to work."""
-    default = Options()
-    return [
-        f"The toggle {name}={getattr(tts.options, name)} did not take effect: {proof.observed}."
-        for name, proof in tts.evidence().items()
-        if proof.proven is False and getattr(tts.options, name) != getattr(default, name)
-    ]
 
 
 def _deliver(audio: Audio, out: Path | None, kind: str) -> None:

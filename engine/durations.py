@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import CheckpointError
+from engine.files import small_text
 
 EDGE = "."
 """Token of the silence before the first and after the last sound."""
@@ -23,6 +24,8 @@ PAUSE = ","
 """Token of the silence within an utterance."""
 LETTER_CONTEXTS = ((3, 3), (2, 2), (1, 2), (0, 2), (1, 1), (0, 1), (0, 0))
 """Letters left and right of the one to speak, longest first."""
+LONGEST_PHONE = 1000.0
+"""Mel frames that no sound lasts."""
 NEAR_PAUSE = 4
 """Phones from a pause are counted up to this many: speech slows down before one."""
 _PIECES = re.compile(r"[a-z]+(?:'[a-z]+)*|[.,;:!?\u2026\u2013\u2014]+|--+|(?<=\s)-(?=\s)|[^\s'\"a-z-]")
@@ -138,11 +141,16 @@ def load(path: Path) -> Durations:
         CheckpointError: the file is not such a table.
     """
     try:
-        tables = json.loads(path.read_text(encoding="utf-8"))
+        tables = json.loads(small_text(path))
         words, letters, names, frames = (
             dict(tables[part]) for part in ("words", "letters", "names", "frames")
         )
-        lengths = {key: tenths / 10 for key, tenths in frames.items()}
+        lengths = {key: float(tenths) / 10 for key, tenths in frames.items()}
+        if "" not in lengths or not all(0 < length < LONGEST_PHONE for length in lengths.values()):
+            raise ValueError('frames need a length for "", and lengths of sounds')
+        for spelling in (words, letters, names):
+            if not all(isinstance(phones, str) for phones in spelling.values()):
+                raise ValueError("phones are strings")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"duration table {path} ({type(error).__name__}: {error})",

@@ -1,13 +1,41 @@
-"""What the toggles were seen to do. Observations are made while synthesizing and never read from the
-options."""
+"""What an engine was seen to do. Observations are made while it works and are never read from its options."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
-from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from engine.audio import Timings
+from engine.options import Options
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from engine.optimizations import Around
+
+TRACES = 64
+"""Batches whose course through the sampler is remembered."""
+
+LOOKED_AT = 16
+"""Frames of a batch whose numbers are followed through the sampler."""
+
+RULES = {
+    "euler": ((0.0,), (1.0,)),
+    "midpoint": ((0.0, 0.5), (0.0, 1.0)),
+    "heun": ((0.0, 1.0), (0.5, 0.5)),
+}
+"""Butcher's tableau of each solver: where its stages lie in a step, and how much each counts."""
+
+KERNELS = ("aten::_scaled_dot_product_", "onednn::qlinear_pointwise")
+"""Beginnings of the names of kernels worth counting."""
+
+STAGES = ("reference", "text", "sampling", "vocoder")
+"""The fields of `Timings` that work is charged to."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,28 +44,12 @@ class Evidence:
 
     Attributes:
         proven: whether what was seen agrees with the option: on and seen to work, or off and seen to leave no
-            trace.
-            None where nothing could be observed yet.
+            trace; None where nothing could be observed yet.
         observed: what was seen, in words.
     """
 
     proven: bool | None
     observed: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """One evaluation of the flow, as it ran.
-
-    Attributes:
-        time: when, from 0 (noise) to 1; a tensor until somebody asks, so that a GPU is not made to wait.
-        step: index of the solver's step it belongs to.
-        halves: for each call of the transformer, how many halves of the guidance went through it.
-    """
-
-    time: Any
-    step: int
-    halves: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,15 +69,134 @@ class Batch:
     masked: bool
 
 
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """One evaluation of the flow, as the sampler tells of it.
+
+    Attributes:
+        time: when, from 0 (noise) to 1; a tensor until somebody asks, so that a GPU is not made to wait.
+        step: index of the solver's step it belongs to.
+        x: where the flow was evaluated, [b, n, d].
+        outputs: what each call of the transformer gave, [b, n, d] or both halves, [2 b, n, d].
+        flow: the guided flow, [b, n, d].
+    """
+
+    time: Any
+    step: int
+    x: Tensor
+    outputs: tuple[Tensor, ...]
+    flow: Tensor
+
+    @property
+    def halves(self) -> tuple[int, ...]:
+        """For each call of the transformer, how many halves of the guidance went through it."""
+        return tuple(len(output) // len(self.x) for output in self.outputs)
+
+
+class Trace:
+    """The course of one batch through the sampler, judged by its numbers at a few frames.
+
+    Args:
+        asked: the options of its request.
+        row: the sequence that is looked at.
+        frames: which of its frames.
+
+    Attributes:
+        times, steps, halves: of each evaluation, as `Evaluation` has them.
+        strengths: how strongly each evaluation was guided: the share of the direction from the unconditional
+            to the conditional half that was added; infinite where something else was. [nfe]
+        errors: by how much each step differs from what the asked solver makes of its flows, 1 being what
+            rounding explains. [steps]
+    """
+
+    def __init__(self, asked: Options, row: int, frames: slice) -> None:
+        self.asked = asked
+        self._place = (row, frames)
+        self.times: Any = []
+        self.steps: list[int] = []
+        self.halves: list[tuple[int, ...]] = []
+        self.strengths: Any = None
+        self.errors: Any = None
+        self._points: list[Tensor] = []
+        self._flows: list[Tensor] = []
+        self._conditional: list[Tensor] = []
+        self._directions: list[Tensor] = []
+
+    def add(self, evaluation: Evaluation) -> None:
+        """Take down one evaluation."""
+        row, frames = self._place
+        first, last = evaluation.outputs[0], evaluation.outputs[-1]
+        self.times.append(evaluation.time)
+        self.steps.append(evaluation.step)
+        self.halves.append(evaluation.halves)
+        self._points.append(self._seen(evaluation.x))
+        self._flows.append(self._seen(evaluation.flow))
+        self._conditional.append(self._seen(first))
+        if sum(evaluation.halves) == 2:  # in one call, the other half's row is the same one from the end
+            unconditional = last[row - len(evaluation.x), frames].float()
+            self._directions.append(self._conditional[-1] - unconditional)
+        elif self._directions:
+            self._directions.append(self._directions[-1])
+
+    def finish(self, x: Tensor) -> None:
+        """Judge the course by where it ended, `x` [b, n, d]; the numbers themselves are let go."""
+        import torch
+
+        self.times = torch.stack(self.times)
+        flows = torch.stack(self._flows)  # [nfe, frames, d]
+        self.strengths = self._strengths(flows - torch.stack(self._conditional))
+        self.errors = self._errors(torch.stack([*self._points, self._seen(x)]), flows)
+        self._points, self._flows, self._conditional, self._directions = [], [], [], []
+
+    def _seen(self, x: Tensor) -> Tensor:
+        return x[self._place].float().clone()
+
+    def _strengths(self, added: Tensor) -> Tensor:
+        """How much of the guiding direction, its own or the last one, each evaluation added, [nfe]."""
+        import torch
+
+        if len(self._directions) < len(added):
+            return torch.where(added.flatten(1).any(dim=1), torch.inf, 0.0)
+        directions = torch.stack(self._directions)
+        strengths: Tensor = (added * directions).sum((1, 2)) / directions.square().sum((1, 2))
+        return strengths
+
+    def _errors(self, points: Tensor, flows: Tensor) -> Tensor:
+        """For each step the larger of two distances: of its second stage from its place, and of its end from
+        its own; [steps]. `points` [nfe + 1, frames, d], the last being the end, `flows` [nfe, frames, d]."""
+        import torch
+
+        at, weights = RULES[self.asked.solver]
+        stages = len(at)
+        steps = len(flows) // stages
+        whole = steps * stages
+        begins = self.times[:whole:stages]
+        lengths = torch.cat([begins, torch.ones_like(begins[:1])]).diff()[:, None, None]
+        here, there = points[:whole:stages], points[stages : whole + 1 : stages]
+        stage_flows = [flows[stage:whole:stages] for stage in range(stages)]
+        moved = lengths * sum(weight * flow for weight, flow in zip(weights, stage_flows, strict=True))
+        errors = _distance(there - here, moved, here)
+        for stage in range(1, stages):
+            place = points[stage:whole:stages] - here
+            errors = torch.maximum(errors, _distance(place, at[stage] * lengths * stage_flows[0], here))
+        return errors
+
+
+def _distance(found: Tensor, expected: Tensor, size: Tensor) -> Tensor:
+    """How far movements [steps, frames, d] are apart, [steps]; 1 is a thousandth of the movement and a few
+    bits of the place."""
+    found, expected, size = ((x * x).sum((1, 2)).sqrt() for x in (found - expected, expected, size))
+    return found / (1e-3 * expected + 1e-6 * size)
+
+
 class Observations:
     """Counts kept by one engine while it works; safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.counts: Counter[str] = Counter()
-        self.evaluations: set[int] = set()
-        self.last: tuple[Evaluation, ...] = ()
         self.batches: set[Batch] = set()
+        self.traces: deque[Trace] = deque(maxlen=TRACES)
 
     def add(self, what: str, times: int = 1) -> None:
         """Count one more of `what`."""
@@ -82,22 +213,122 @@ class Observations:
         with self._lock:
             self.counts[what] = max(self.counts[what], value)
 
-    def sampled(
-        self, evaluations: Sequence[Evaluation], dtypes: set[str], batch: Batch | None = None
-    ) -> None:
-        """Record one sampled batch: each evaluation of the flow, the number formats it came in, its shape."""
+    def sampled(self, trace: Trace, dtypes: set[str], batch: Batch) -> None:
+        """Record one sampled batch: its course, the number formats of the flow, and its shape."""
         with self._lock:
-            if batch is not None:
-                self.batches.add(batch)
-            self.counts["pieces"] += 1 if batch is None else batch.size
-            self.counts["evaluations"] += len(evaluations)
-            self.counts["calls"] += sum(len(one.halves) for one in evaluations)
-            self.counts["rows"] += sum(sum(one.halves) for one in evaluations)
-            self.evaluations.add(len(evaluations))
-            self.last = tuple(evaluations)
+            self.batches.add(batch)
+            self.traces.append(trace)
+            self.counts["pieces"] += batch.size
+            self.counts["evaluations"] += len(trace.halves)
+            self.counts["calls"] += sum(len(halves) for halves in trace.halves)
+            self.counts["rows"] += sum(sum(halves) for halves in trace.halves)
             self.counts.update(f"transformer {dtype}" for dtype in dtypes)
 
     def dtypes(self, part: str) -> set[str]:
         """Number formats that matrix products of `part` gave."""
         with self._lock:
             return {name.split()[1] for name in self.counts if name.startswith(f"{part} ")}
+
+    def snapshot(self) -> Observations:
+        """A copy that no request changes any more."""
+        copy = Observations()
+        with self._lock:
+            copy.counts.update(self.counts)
+            copy.batches |= self.batches
+            copy.traces.extend(self.traces)
+        return copy
+
+
+class KernelWatch:
+    """Counts the kernels of one call of the transformer, for toggles that choose kernels.
+
+    Not of the first call: compilation traces the kernels it will use, and that is no proof that they ran.
+    """
+
+    def __init__(self, seen: Observations) -> None:
+        self._seen, self._lock, self._left = seen, threading.Lock(), 2
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Around one call of the transformer."""
+        if not self._due():
+            yield
+            return
+        with kernels_run() as ran:
+            yield
+        self._seen.add("watched calls")
+        for kernel, runs in ran.items():
+            self._seen.add(f"kernel {kernel}", runs)
+
+    def _due(self) -> bool:
+        """True once: at the second call, or at the next one that nobody else is profiling."""
+        from torch._C._autograd import _profiler_enabled as profiler_enabled
+
+        if self._left == 0:
+            return False
+        with self._lock:
+            if self._left == 0 or (self._left == 1 and profiler_enabled()):
+                return False
+            self._left -= 1
+            return self._left == 0
+
+
+def watching(around: tuple[Around, ...], seen: Observations) -> tuple[Around, ...]:
+    """What stands around a call of the transformer, with one watch of its kernels."""
+    watched = any(isinstance(one, KernelWatch) for one in around)
+    return around if watched else (*around, KernelWatch(seen))
+
+
+@contextlib.contextmanager
+def kernels_run() -> Iterator[Counter[str]]:
+    """Count the kernels of `KERNELS` that this thread runs, inside compiled graphs too; the counter fills on
+    leaving.
+
+    Torch's older profiler: the newer one is one for the whole process and must start in the main thread, and
+    a dispatch mode would make Dynamo give up on the functions it meets.
+    """
+    from torch.autograd.profiler_legacy import profile
+
+    ran: Counter[str] = Counter()
+    with profile() as profiler:  # type: ignore[no-untyped-call]
+        yield ran
+    events: Any = profiler.function_events
+    ran.update(event.name for event in events if event.name.startswith(KERNELS))
+
+
+class Clock:
+    """Times the stages of a request.
+
+    It waits for the device at every boundary, so that work is charged to the stage that asked for it.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._stages = dict.fromkeys(STAGES, 0.0)
+        self._start = self._now()
+
+    def lap(self) -> Timings:
+        """What was timed since the last lap, or since the clock was made."""
+        now = self._now()
+        timings = Timings(**self._stages, total=now - self._start)
+        self._stages = dict.fromkeys(STAGES, 0.0)
+        self._start = now
+        return timings
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Charge what is done inside to the named field of `Timings`."""
+        start = self._now()
+        yield
+        self._stages[name] += self._now() - start
+
+    def _now(self) -> float:
+        if self._device.startswith("cuda"):
+            import torch
+
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
+
+
+Proof = Callable[[Options, Observations], Evidence]
+"""How a toggle is proven: its options and a snapshot of what was seen."""

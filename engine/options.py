@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
+import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from engine import grids
 from engine.errors import OptionsError
 
 Precision = Literal["fp32", "bf16", "fp16"]
-Compile = Literal["off", "default", "reduce-overhead", "max-autotune"]
+Compile = Literal["off", "default", "max-autotune"]
 Schedule = Literal["uniform", "sway", "epss", "searched"]
 Solver = Literal["euler", "midpoint", "heun"]
 Int8 = Literal["off", "dynamic"]
@@ -22,6 +25,12 @@ EPSS_STEPS = (5, 6, 7, 10, 12, 16)
 """Step counts for which upstream's `get_epss_timesteps` has a pruned grid; it falls back silently for
 others."""
 
+EPSS_LAST = {5: 1 / 2, 6: 1 / 2, 7: 3 / 4, 10: 7 / 8, 12: 7 / 8, 16: 7 / 8}
+"""Where the last step of each pruned grid begins, before it is swayed."""
+
+GRIDS = Path(__file__).with_name("grids.json")
+"""Time grids found by search, with the record of how they were found (`nox -s grid-search` writes it)."""
+
 SOLVER_STAGES = {"euler": 1, "midpoint": 2, "heun": 2}
 """Function evaluations that one step of each solver costs."""
 
@@ -29,6 +38,13 @@ NO_GUIDANCE = 1e-5
 """Guidance strengths below this evaluate the conditional half only: upstream's own threshold."""
 
 MAX_NFE = 128
+
+
+@functools.cache
+def searched() -> dict[int, tuple[float, ...]]:
+    """Searched grids: Euler steps -> times from 0 to 1, one more than steps."""
+    record = json.loads(GRIDS.read_text(encoding="utf8"))
+    return {int(steps): tuple(grid) for steps, grid in record["grids"].items()}
 
 
 def _toggle(
@@ -66,7 +82,9 @@ class Options:
     vocoder_backend: VocoderBackend = _toggle(
         "torch", "what runs the vocoder's network: torch or ONNX Runtime", lossless=True
     )
-    compile: Compile = _toggle("off", "torch.compile of the transformer and the vocoder", lossless=True)
+    compile: Compile = _toggle(
+        "off", "torch.compile of the transformer's blocks and the vocoder", lossless=True
+    )
     reference_cache: bool = _toggle(
         False, "keep conditioned reference clips, keyed by content", lossless=True
     )
@@ -75,7 +93,7 @@ class Options:
         "longest reference clip: a longer one is cut at a silence, with its words; 0 keeps it whole",
         lossless=False,
         low=0.0,
-        high=20.0,
+        high=19.0,
     )
     buckets: bool = _toggle(False, "pad sequences up to a few lengths, masked (DiT backbones)", lossless=True)
     batch: int = _toggle(
@@ -127,8 +145,7 @@ class Options:
 
     @classmethod
     def jetson(cls) -> Options:
-        """What the Jetson AGX Orin runs today: NFE 8, fp16 with the vocoder, max-autotune, reference
-        cache."""
+        """The set for a Jetson AGX Orin: NFE 8, fp16 with the vocoder, max-autotune, reference cache."""
         return cls(
             precision="fp16", vocoder_precision="fp16", compile="max-autotune", reference_cache=True, nfe=8
         )
@@ -147,6 +164,19 @@ class Options:
     def guided(self) -> bool:
         """Whether the unconditional half is needed at all."""
         return self.cfg_strength >= NO_GUIDANCE
+
+    @property
+    def last_time(self) -> float:
+        """When the flow of a piece is evaluated for the last time, from 0 (noise) to 1."""
+        if self.solver == "heun":
+            return 1.0
+        start = EPSS_LAST[self.steps] if self.schedule == "epss" else 1 - 1 / self.steps
+        end = 1.0
+        if self.schedule == "searched":
+            start = searched()[self.steps][-2]
+        elif self.schedule != "uniform":
+            start = 1 - math.cos(math.pi / 2 * start)
+        return (start + end) / 2 if self.solver == "midpoint" else start
 
     def changed(self) -> dict[str, Any]:
         """The fields that differ from upstream's behaviour."""
@@ -212,7 +242,7 @@ CONFLICTS: tuple[tuple[Callable[[Options], bool], str, str], ...] = (
         "Use an nfe that gives one of those step counts, or schedule='sway'",
     ),
     (
-        lambda o: o.schedule == "searched" and not (o.solver == "euler" and o.nfe in grids.searched()),
+        lambda o: o.schedule == "searched" and not (o.solver == "euler" and o.nfe in searched()),
         "solver='euler' and an nfe that has been searched with schedule='searched'",
         "Use one of the step counts in engine/grids.json, or schedule='sway'",
     ),
@@ -225,6 +255,21 @@ CONFLICTS: tuple[tuple[Callable[[Options], bool], str, str], ...] = (
         lambda o: o.guidance != "interval" and "guidance_until" in o.changed(),
         "guidance='interval' with a guidance_until of one's own: nothing else reads it",
         "Add guidance='interval', or leave guidance_until at its default",
+    ),
+    (
+        lambda o: o.guidance == "interval" and o.last_time < o.guidance_until,
+        "guidance='interval' to end before the last evaluation: else it saves nothing",
+        "Lower guidance_until, raise nfe, or use guidance='packed'",
+    ),
+    (
+        lambda o: o.guidance == "interval" and o.guidance_until >= 1.0,
+        "a guidance_until below 1: guidance that never ends saves nothing",
+        "Lower guidance_until, or use guidance='packed'",
+    ),
+    (
+        lambda o: o.guidance == "reuse" and o.nfe < 2,
+        "two evaluations or more with guidance='reuse', which reuses the first one's direction",
+        "Raise nfe, or use guidance='packed'",
     ),
     (
         lambda o: o.attention == "math" and o.compile != "off",

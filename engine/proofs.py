@@ -1,67 +1,165 @@
-"""Every toggle's evidence, gathered; each comes from the module of its toggle."""
+"""The evidence of the sampler's own options: judged by the numbers that went through its loop."""
 
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Callable, Mapping
 
-from engine import sampler
-from engine.evidence import Evaluation, Evidence, Observations
-from engine.optimizations import (
-    attention,
-    batch,
-    buckets,
-    compile,
-    first_piece,
-    guidance,
-    hoist,
-    int8,
-    onnx_vocoder,
-    precision,
-    reference_cache,
-    reference_trim,
-    vocoder_precision,
-)
-from engine.options import Options
+from engine import upstream
+from engine.evidence import RULES, Evidence, Observations, Proof, Trace
+from engine.options import Options, searched
+
+TOLERANCE = 0.05
+"""Share by which a strength that is measured in a half format may differ from the one asked for."""
 
 
-def gather(options: Options, observed: Observations) -> dict[str, Evidence]:
-    """For every option, what was observed and whether that proves it."""
-    return {
-        "precision": precision.evidence(options, observed),
-        "vocoder_precision": vocoder_precision.evidence(options, observed),
-        "int8": int8.evidence(options, observed),
-        "attention": attention.evidence(options, observed),
-        "vocoder_backend": onnx_vocoder.evidence(options, observed),
-        "compile": compile.evidence(options, observed),
-        "reference_cache": reference_cache.evidence(options, observed),
-        "reference_seconds": reference_trim.evidence(options, observed),
-        "buckets": buckets.evidence(options, observed),
-        "batch": batch.evidence(options, observed),
-        "first_piece": first_piece.evidence(options, observed),
-        "hoist": hoist.evidence(options, observed),
-        "guidance": guidance.evidence(options, observed.last),
-        **_sampler(options, observed),
-    }
+def _every(judge: Callable[[Trace], bool], seen: Observations, observed: Callable[[Trace], str]) -> Evidence:
+    """Proven where every batch that is remembered agrees; the words are those of the first that does not, or
+    of the last."""
+    if not seen.traces:
+        return Evidence(None, "no evaluation yet")
+    wrong = [trace for trace in seen.traces if not judge(trace)]
+    return Evidence(not wrong, observed(wrong[0] if wrong else seen.traces[-1]))
 
 
-def _sampler(options: Options, observed: Observations) -> dict[str, Evidence]:
-    """Evaluations counted in each piece, the solver whose they are, and the schedule its steps follow."""
-    if not observed.evaluations:
-        return dict.fromkeys(("nfe", "solver", "schedule"), Evidence(None, "no evaluation yet"))
-    steps = [[float(one.time) for one in step] for _, step in itertools.groupby(observed.last, _step)]
-    times, starts = [t for step in steps for t in step], [step[0] for step in steps]
-    counted = ", ".join(map(str, sorted(observed.evaluations)))
-    return {
-        "solver": Evidence(
-            sampler.solved_by(steps, options.solver), f"{len(times)} evaluations in {len(steps)} steps"
-        ),
-        "nfe": Evidence(observed.evaluations == {options.nfe}, f"{counted} evaluations a piece"),
-        "schedule": Evidence(
-            sampler.follows(starts, options.schedule),
-            "evaluated at t = " + " ".join(f"{t:.3f}" for t in times),
-        ),
-    }
+def nfe(options: Options, seen: Observations) -> Evidence:
+    """Evaluations counted in each piece, against those its request asked for."""
+    counted = ", ".join(map(str, sorted({len(trace.halves) for trace in seen.traces})))
+    return _every(
+        lambda trace: len(trace.halves) == trace.asked.nfe, seen, lambda _: f"{counted} evaluations a piece"
+    )
 
 
-def _step(evaluation: Evaluation) -> int:
-    return evaluation.step
+def solver(options: Options, seen: Observations) -> Evidence:
+    """When the flow was evaluated in each step, and whether each step went where the solver's rule says."""
+
+    def right(trace: Trace) -> bool:
+        errors = trace.errors.tolist()
+        return solved_by(_steps(trace), trace.asked.solver) and all(error <= 1 for error in errors)
+
+    def observed(trace: Trace) -> str:
+        error = max(trace.errors.tolist(), default=0.0)
+        return (
+            f"{len(trace.halves)} evaluations in {len(_steps(trace))} steps, "
+            f"the worst {error:.2g} times as far from {trace.asked.solver}'s as rounding explains"
+        )
+
+    return _every(right, seen, observed)
+
+
+def schedule(options: Options, seen: Observations) -> Evidence:
+    """The times at which steps began, against the grid of that name."""
+
+    def right(trace: Trace) -> bool:
+        return follows([step[0] for step in _steps(trace)], trace.asked.schedule)
+
+    def observed(trace: Trace) -> str:
+        return "evaluated at t = " + " ".join(f"{t:.3f}" for t in trace.times.tolist())
+
+    return _every(right, seen, observed)
+
+
+def guidance(options: Options, seen: Observations) -> Evidence:
+    """What went through the transformer in each evaluation of a piece, counted at its calls."""
+
+    def right(trace: Trace) -> bool:
+        due = _rows_due(trace)
+        saves = trace.asked.guided and trace.asked.guidance in ("interval", "reuse")
+        return trace.halves == due and (not saves or (1,) in due)
+
+    def observed(trace: Trace) -> str:
+        rows = sum(map(sum, trace.halves))
+        calls = " ".join("+".join(map(str, halves)) for halves in trace.halves)
+        return f"{rows} rows for {len(trace.halves)} evaluations: {calls}"
+
+    return _every(right, seen, observed)
+
+
+def cfg_strength(options: Options, seen: Observations) -> Evidence:
+    """How strongly each evaluation was guided, measured at what went into the flow."""
+
+    def right(trace: Trace) -> bool:
+        return all(
+            abs(found - due) <= TOLERANCE * max(due, 1e-3)
+            for found, due in zip(trace.strengths.tolist(), _strengths_due(trace), strict=True)
+        )
+
+    def observed(trace: Trace) -> str:
+        return "guided by " + " ".join(f"{strength:.2f}" for strength in trace.strengths.tolist())
+
+    return _every(right, seen, observed)
+
+
+PROOFS: Mapping[str, Proof] = {
+    "nfe": nfe,
+    "solver": solver,
+    "schedule": schedule,
+    "guidance": guidance,
+    "cfg_strength": cfg_strength,
+}
+"""The evidence of each option of the sampler."""
+
+
+def _steps(trace: Trace) -> list[list[float]]:
+    """The times of the evaluations of each step."""
+    pairs = zip(trace.steps, trace.times.tolist(), strict=True)
+    return [[time for _, time in step] for _, step in itertools.groupby(pairs, lambda pair: pair[0])]
+
+
+def _rows_due(trace: Trace) -> list[tuple[int, ...]]:
+    """What each evaluation had to send through the transformer."""
+    asked = trace.asked
+    if not asked.guided:
+        return [(1,)] * len(trace.halves)
+    if asked.guidance == "interval":
+        return [(2,) if time < asked.guidance_until else (1,) for time in trace.times.tolist()]
+    if asked.guidance == "reuse":
+        return [(1,) if index % 2 else (2,) for index in range(len(trace.halves))]
+    return [(1, 1) if asked.guidance == "separate" else (2,)] * len(trace.halves)
+
+
+def _strengths_due(trace: Trace) -> list[float]:
+    """How strongly each evaluation had to be guided: not at all outside of an interval, where there is no
+    other half."""
+    asked = trace.asked
+    if not asked.guided:
+        return [0.0] * len(trace.halves)
+    if asked.guidance == "interval":
+        return [asked.cfg_strength * (sum(halves) == 2) for halves in trace.halves]
+    return [asked.cfg_strength] * len(trace.halves)
+
+
+def follows(times: list[float], schedule: str) -> bool:
+    """Whether the starts of a solver's steps lie on the named schedule, judged from the times alone.
+
+    Undoes the sway (with coefficient -1, t = 1 - cos(pi u / 2)) and looks at the spacing of what is left:
+    even for `uniform` and `sway`, that of upstream's pruned grid for `epss`.
+    """
+    if schedule == "uniform":
+        return _even(times)
+    if schedule == "searched":
+        grid = searched().get(len(times))
+        return grid is not None and all(abs(t - u) < 1e-4 for t, u in zip(times, grid, strict=False))
+    unswayed = [math.acos(1.0 - min(max(t, 0.0), 1.0)) * 2.0 / math.pi for t in times]
+    if schedule == "sway":
+        return _even(unswayed)
+    pruned = upstream.epss_grid(len(times), "cpu", None).tolist()
+    return not _even(unswayed) and all(abs(u - p) < 1e-3 for u, p in zip(unswayed, pruned, strict=False))
+
+
+def _even(values: list[float]) -> bool:
+    """Whether `values` are the evenly spaced fractions 0, 1/n, 2/n ... of a grid that ends at 1."""
+    return all(abs(value - index / len(values)) < 1e-3 for index, value in enumerate(values))
+
+
+def solved_by(steps: list[list[float]], name: str) -> bool:
+    """Whether the evaluation times of each step, in order, are those of the named solver."""
+    at, ends = RULES[name][0], [step[0] for step in steps[1:]] + [1.0]
+    return all(
+        len(times) == len(at)
+        and all(
+            abs(times[0] + share * (end - times[0]) - t) < 1e-5 for share, t in zip(at, times, strict=True)
+        )
+        for times, end in zip(steps, ends, strict=True)
+    )

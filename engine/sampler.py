@@ -1,4 +1,4 @@
-"""The hot loop: time grids, solvers of the flow, and the noise it starts from. Pure functions over tensors.
+"""The hot loop: time grids, solvers of the flow, its guidance, and the noise it starts from.
 
 With the default options the arithmetic is that of upstream's `CFM.sample` (https://arxiv.org/abs/2410.06885),
 operation by operation: for the same noise the mel is bit-identical.
@@ -9,24 +9,47 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from engine import grids, upstream
+from engine import upstream
+from engine.dit import embed_text
 from engine.evidence import Evaluation
-from engine.optimizations import guidance
-from engine.options import Options
-from engine.text_embedding import embed_text
+from engine.options import Options, searched
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engine.optimizations.guidance import Evaluate, Flow, Half
+    from engine.optimizations import Around
 
 SWAY = -1.0
 """Sway coefficient: upstream's `infer` default; -1 spends most steps near the noise, where words are
 decided."""
+
+Half = Literal["both", "conditional", "unconditional"]
+
+
+class Evaluate(Protocol):
+    """The transformer for one batch."""
+
+    def __call__(self, x: Tensor, evaluation: int, half: Half) -> Tensor:
+        """`x` [b, n, d] -> [b, n, d] at that evaluation's time; `both`: conditional first, [2 b, n, d]."""
+
+
+class Backbone(Protocol):
+    """Opens one batch: what the flow is conditioned on goes in, a function to evaluate it comes out."""
+
+    def __call__(
+        self, cond: Tensor, tokens: Tensor, times: Tensor, mask: Tensor | None
+    ) -> contextlib.AbstractContextManager[Evaluate]:
+        """`cond` [b, n, d] float32, `tokens` [b, nt], `times` [nfe], `mask` [b, n] (None: all is speech)."""
+
+
+Flow = Callable[["Tensor", int], "Tensor"]
+"""The guided flow: (x [b, n, d], index of the evaluation) -> [b, n, d] float32."""
+
+OnStep = Callable[[Evaluation], None]
+"""Told of each evaluation of the flow."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +97,7 @@ def time_grid(options: Options, device: Any) -> Tensor:
 
     steps = options.steps
     if options.schedule == "searched":
-        return torch.tensor(grids.searched()[steps], device=device, dtype=torch.float32)
+        return torch.tensor(searched()[steps], device=device, dtype=torch.float32)
     if options.schedule == "epss":
         grid: Tensor = upstream.epss_grid(steps, device, torch.float32)
     else:
@@ -92,48 +115,69 @@ def evaluation_times(grid: Tensor, rule: Solver) -> Tensor:
     return torch.stack([starts + at * lengths for at in rule.at], dim=1).flatten()
 
 
-def follows(times: list[float], schedule: str) -> bool:
-    """Whether the starts of a solver's steps lie on the named schedule, judged from the times alone.
+class Guided:
+    """The guided flow of one batch: conditional + (conditional - unconditional) * cfg_strength.
 
-    Undoes the sway (with coefficient -1, t = 1 - cos(pi u / 2)) and looks at the spacing of what is left:
-    even for `uniform` and `sway`, that of upstream's pruned grid for `epss`.
+    `packed` is upstream's: both halves in one batch of two. `separate` gives the same from two calls of half
+    the memory. `interval` guides only until a time (https://arxiv.org/abs/2404.07724), and `reuse` keeps the
+    guiding direction for every second evaluation (the idea of https://arxiv.org/abs/2408.11194): both are
+    lossy and send fewer rows through the transformer.
+
+    Args:
+        evaluate: the transformer for this batch.
+        options: for strength, way, and the solver's stages.
+        times: of all evaluations, [nfe].
+        on_step: told of each evaluation.
+        around: entered around each call of the transformer.
     """
-    if schedule == "uniform":
-        return _even(times)
-    if schedule == "searched":
-        grid = grids.searched().get(len(times))
-        return grid is not None and all(abs(t - u) < 1e-4 for t, u in zip(times, grid, strict=False))
-    unswayed = [math.acos(1.0 - min(max(t, 0.0), 1.0)) * 2.0 / math.pi for t in times]
-    if schedule == "sway":
-        return _even(unswayed)
-    pruned = upstream.epss_grid(len(times), "cpu", None).tolist()
-    return not _even(unswayed) and all(abs(u - p) < 1e-3 for u, p in zip(unswayed, pruned, strict=False))
 
+    def __init__(
+        self,
+        evaluate: Evaluate,
+        options: Options,
+        times: Tensor,
+        on_step: OnStep,
+        around: tuple[Around, ...] = (),
+    ) -> None:
+        self._evaluate, self._options, self._times = evaluate, options, times
+        self._on_step, self._around = on_step, around
+        self._stages = len(solver(options).at)
+        self._outputs: list[Tensor] = []
+        self._kept: Tensor | None = None
+        self._guided = [options.guided] * len(times)
+        if options.guidance == "interval":
+            self._guided = [t < options.guidance_until for t in times.tolist()]
 
-def _even(values: list[float]) -> bool:
-    """Whether `values` are the evenly spaced fractions 0, 1/n, 2/n ... of a grid that ends at 1."""
-    return all(abs(value - index / len(values)) < 1e-3 for index, value in enumerate(values))
+    def __call__(self, x: Tensor, evaluation: int) -> Tensor:
+        """`x` [b, n, d] -> [b, n, d] float32 at the time of that evaluation."""
+        self._outputs.clear()
+        conditional, direction = self._halves(x, evaluation)
+        flow = conditional if direction is None else conditional + direction * self._options.cfg_strength
+        step = evaluation // self._stages
+        self._on_step(Evaluation(self._times[evaluation], step, x, tuple(self._outputs), flow))
+        return flow.float()
 
+    def _halves(self, x: Tensor, evaluation: int) -> tuple[Tensor, Tensor | None]:
+        """The conditional half, and the direction from the unconditional one to it where that is wanted."""
+        way = self._options.guidance
+        if not self._guided[evaluation]:
+            return self._call(x, evaluation, "conditional"), None
+        if way == "reuse" and evaluation % 2 and self._kept is not None:
+            return self._call(x, evaluation, "conditional"), self._kept
+        if way == "separate":
+            conditional = self._call(x, evaluation, "conditional")
+            return conditional, conditional - self._call(x, evaluation, "unconditional")
+        conditional, unconditional = self._call(x, evaluation, "both").chunk(2, dim=0)
+        self._kept = conditional - unconditional
+        return conditional, self._kept
 
-def solved_by(steps: list[list[float]], name: str) -> bool:
-    """Whether the evaluation times of each step, in order, are those of the named solver."""
-    at, ends = SOLVERS[name].at, [step[0] for step in steps[1:]] + [1.0]
-    return all(
-        len(times) == len(at)
-        and all(
-            abs(times[0] + share * (end - times[0]) - t) < 1e-5 for share, t in zip(at, times, strict=True)
-        )
-        for times, end in zip(steps, ends, strict=True)
-    )
-
-
-class Backbone(Protocol):
-    """Opens one request: what the flow is conditioned on goes in, a function to evaluate it comes out."""
-
-    def __call__(
-        self, cond: Tensor, tokens: Tensor, times: Tensor, mask: Tensor | None
-    ) -> contextlib.AbstractContextManager[Evaluate]:
-        """`cond` [b, n, d] float32, `tokens` [b, nt], `times` [nfe], `mask` [b, n] (None: all is speech)."""
+    def _call(self, x: Tensor, evaluation: int, half: Half) -> Tensor:
+        with contextlib.ExitStack() as stack:
+            for enter in self._around:
+                stack.enter_context(enter())
+            output = self._evaluate(x, evaluation, half)
+        self._outputs.append(output)
+        return output
 
 
 def plain(transformer: Any) -> Backbone:
@@ -160,7 +204,7 @@ def plain(transformer: Any) -> Backbone:
                 )
             yield evaluate
         finally:
-            transformer.clear_cache()  # the text embeddings of this request, kept per thread by upstream
+            transformer.clear_cache()  # the text embeddings of this batch, kept per thread by upstream
 
     return begin
 
@@ -172,10 +216,11 @@ def sample(
     noise: Tensor,
     grid: Tensor,
     options: Options,
-    on_step: Callable[[Evaluation, Tensor], None],
+    on_step: OnStep,
     *,
     mask: Tensor | None = None,
     reference_frames: Tensor | None = None,
+    around: tuple[Around, ...] = (),
 ) -> Tensor:
     """Carry `noise` along the flow to a mel whose first frames are the reference.
 
@@ -186,9 +231,10 @@ def sample(
         noise: [b, n, d] float32 with n > r.
         grid: [steps + 1] times.
         options: for the solver and the guidance.
-        on_step: told of each evaluation, with the flow it gave.
+        on_step: told of each evaluation.
         mask: [b, n] bool, true where an item has frames; None where all items fill n.
         reference_frames: [b] int64, frames of each item's clip; None where all have r.
+        around: entered around each call of the transformer.
 
     Returns:
         [b, n, d] float32; what lies where the mask is false means nothing.
@@ -198,57 +244,33 @@ def sample(
 
     frames = noise.shape[1]
     padded = functional.pad(reference_mel, (0, 0, 0, frames - reference_mel.shape[1]))  # [b, n, d]
-    x = carry(backbone, padded, tokens, noise, grid, options, on_step, mask)
+    x = integrate(backbone, padded, tokens, noise, grid, options, on_step, mask=mask, around=around)
     if reference_frames is None:
         reference_frames = torch.full((1,), reference_mel.shape[1], device=x.device)
     is_reference = torch.arange(frames, device=x.device)[None, :, None] < reference_frames[:, None, None]
     return torch.where(is_reference, padded, x)
 
 
-def carry(
+def integrate(
     backbone: Backbone,
     cond: Tensor,
     tokens: Tensor,
     x: Tensor,
     grid: Tensor,
     options: Options,
-    on_step: Callable[[Evaluation, Tensor], None],
+    on_step: OnStep,
+    *,
     mask: Tensor | None = None,
+    around: tuple[Around, ...] = (),
 ) -> Tensor:
     """Follow the flow from `x` at the first time of `grid` to its last, [b, n, d]; see `sample`."""
     rule = solver(options)
     times = evaluation_times(grid, rule)
     with backbone(cond, tokens, times, mask) as evaluate:
-        flow = _watched(evaluate, options, times, len(rule.at), on_step)
+        flow = Guided(evaluate, options, times, on_step, around)
         for step, (t0, t1) in enumerate(itertools.pairwise(grid)):
             x = rule.advance(flow, x, t1 - t0, step * len(rule.at))
     return x
-
-
-def _watched(
-    evaluate: Evaluate,
-    options: Options,
-    times: Tensor,
-    stages: int,
-    on_step: Callable[[Evaluation, Tensor], None],
-) -> Flow:
-    """The guided flow in float32; what each evaluation made the transformer do is counted at its calls."""
-    calls: list[int] = []
-
-    def counted(x: Tensor, evaluation: int, half: Half) -> Tensor:
-        out = evaluate(x, evaluation, half)
-        calls.append(out.shape[0] // x.shape[0])
-        return out
-
-    guided = guidance.apply(counted, options, times)
-
-    def flow(x: Tensor, evaluation: int) -> Tensor:
-        calls.clear()
-        out = guided(x, evaluation)
-        on_step(Evaluation(times[evaluation], evaluation // stages, tuple(calls)), out)
-        return out.float()
-
-    return flow
 
 
 def noise_like(frames: int, channels: int, seed: int, device: Any) -> Tensor:

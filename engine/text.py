@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
-from collections.abc import Iterator
 
 from engine.errors import TextError
 
@@ -12,14 +10,7 @@ MAX_CHARACTERS = 5_000
 """Longest text of one request; a chat message is far shorter, and a book belongs in a loop."""
 
 SHORT_BYTES = 10
-"""Pieces under ten bytes are stretched, as in upstream's `infer_batch_process`: one word needs room."""
-
-_BREAKS = (
-    re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])"),
-    re.compile(r"(?<=[,;:])\s+|(?<=[，；：、])"),
-    re.compile(r"(?<=\s)"),
-)
-"""Where a piece may end, best place first: sentence, clause, word."""
+"""Pieces under ten bytes take as long as ten: one word needs room."""
 
 
 def normalise(text: str) -> str:
@@ -72,60 +63,6 @@ def check_language(text: str, languages: tuple[str, ...], voice: str) -> None:
             f"English: the voice {voice!r} speaks English only",
             "Load F5TTS_v1_Base for Chinese, or send English",
         )
-
-
-def split(text: str, limit: int) -> list[str]:
-    """Pieces of at most `limit` UTF-8 bytes, cut at sentences, else clauses, else words, else characters.
-
-    Joined, the pieces are `text`: no character is dropped, blanks included. A single character may exceed
-    `limit`.
-    """
-    return list(_packed(_units(text, limit, 0), limit))
-
-
-def opening(text: str, limit: int) -> str:
-    """A beginning of `text`, of a third of `limit` to `limit` UTF-8 bytes, cut at the best place in there.
-
-    Nothing where the text fits or too little of it would be left.
-    """
-    size = len(text.encode())
-    room = min(limit, size - SHORT_BYTES)
-    if size <= limit or room < limit // 3:
-        return ""
-    head = text[:limit]  # a character takes a byte at least
-    for breaks in (*_BREAKS, re.compile("")):
-        heads = (head[: match.end()] for match in breaks.finditer(head))
-        fitting = [one for one in heads if limit // 3 <= len(one.encode()) <= room]
-        if fitting:
-            return fitting[-1]
-    return ""
-
-
-def _units(text: str, limit: int, level: int) -> Iterator[str]:
-    """`text` cut at the breaks of this level, units that are still too long cut at the next one."""
-    if level == len(_BREAKS):
-        yield from text
-        return
-    start = 0
-    ends = [match.end() for match in _BREAKS[level].finditer(text)] + [len(text)]
-    for end in ends:
-        unit, start = text[start:end], end
-        if len(unit.encode()) <= limit:
-            yield unit
-        else:
-            yield from _units(unit, limit, level + 1)
-
-
-def _packed(units: Iterator[str], limit: int) -> Iterator[str]:
-    """Neighbouring units joined for as long as they fit."""
-    piece = ""
-    for unit in units:
-        if piece and len((piece + unit).encode()) > limit:
-            yield piece
-            piece = ""
-        piece += unit
-    if piece:
-        yield piece
 
 
 def finish_reference(text: str) -> str:

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.util
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -43,26 +45,74 @@ def allow_torchaudio_on_cpu() -> None:
     sys.modules["torchaudio._extension"] = extension
 
 
-@contextlib.contextmanager
-def without_trainer() -> Iterator[None]:
-    """Import `f5_tts.model` without its trainer, which pulls in wandb, datasets and accelerate for seconds.
+DEFERRED = {
+    "einx": "x_transformers calls it in layers that no model here has",
+    "encodec": "vocos makes its features for other checkpoints with it",
+    "librosa.filters": "f5_tts makes the mel of BigVGAN checkpoints with it",
+    "pypinyin": "f5_tts spells Chinese with it, and its table of phrases takes seconds",
+    "scipy.integrate": "torchdiffeq has solvers of SciPy's, which nobody asks for",
+}
+"""Modules that importing upstream's models pulls in, and that nothing here calls before their turn comes."""
 
-    The package's `__init__` imports the trainer beside the models. A placeholder stands in for that one
-    module during the import and is taken away afterwards, so that `f5_tts.model.trainer` itself still imports
-    whole.
+MODELS = ("f5_tts.model", "vocos")
+"""The packages that are imported without them; anything else of upstream's is imported whole."""
+
+
+class _Deferred(ModuleType):
+    """Stands in for a module while upstream is imported: its names find the real thing when they are used."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Later(self.__name__, name)
+
+
+class _Later:
+    """A function or class of a module that is imported when it is called, or an attribute of it wanted."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self._place = module, name
+
+    def _real(self) -> Any:
+        module, name = self._place
+        return getattr(importlib.import_module(module), name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._real()(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real(), name)
+
+
+@contextlib.contextmanager
+def only_what_runs() -> Iterator[None]:
+    """Import upstream without what costs seconds and is not called: `DEFERRED`, and its trainer (wandb,
+    datasets, accelerate), which `f5_tts.model` imports beside the models.
+
+    Placeholders stand in for these modules during the import and are taken away afterwards, so that whoever
+    imports one of them later gets the whole of it. What upstream took from a placeholder is the real thing as
+    soon as it is used.
     """
-    name = "f5_tts.model.trainer"
-    if name in sys.modules or "f5_tts.model" in sys.modules:
-        yield
-        return
-    placeholder: Any = ModuleType(name)
-    placeholder.Trainer = None
-    sys.modules[name] = placeholder
+    trainer = "f5_tts.model.trainer"
+    placeholders: dict[str, Any] = {name: _Deferred(name) for name in DEFERRED}
+    if "f5_tts.model" not in sys.modules:
+        placeholders[trainer] = ModuleType(trainer)
+        placeholders[trainer].Trainer = None
+    placed = {name: sys.modules.setdefault(name, module) for name, module in placeholders.items()}
     try:
         yield
     finally:
-        sys.modules.pop(name, None)  # another thread may have been here
-        vars(sys.modules.get("f5_tts.model", placeholder)).pop("Trainer", None)
+        for name, module in placed.items():
+            if module is placeholders[name] and sys.modules.get(name) is module:
+                del sys.modules[name]
+        if trainer in placeholders:
+            vars(sys.modules.get("f5_tts.model", placeholders[trainer])).pop("Trainer", None)
+
+
+@functools.cache
+def _importing() -> threading.RLock:
+    """One import of upstream at a time: a second one would meet the first one's placeholders."""
+    return threading.RLock()
 
 
 def module(name: str) -> Any:
@@ -73,7 +123,8 @@ def module(name: str) -> Any:
     """
     try:
         allow_torchaudio_on_cpu()
-        with without_trainer():
+        whole = name in sys.modules or not f"{name}.".startswith(tuple(f"{package}." for package in MODELS))
+        with _importing(), contextlib.nullcontext() if whole else only_what_runs():
             return importlib.import_module(name)
     except (ImportError, OSError) as error:
         package = name.split(".")[0].replace("_", "-")
@@ -119,6 +170,13 @@ def build_model(arch: dict[str, Any], backbone: str, vocabulary: Path) -> Any:
         raise CheckpointError(
             f"vocabulary {vocabulary} ({error})", "one token a line in UTF-8", "Restore the file"
         ) from error
+    _check_sizes(arch, f"architecture of {backbone}")
+    if arch.get("attn_backend", "torch") not in ("torch", "flash_attn"):
+        raise CheckpointError(
+            f"attn_backend {arch['attn_backend']!r}",
+            "torch or flash_attn",
+            "Correct model.arch in config.yaml",
+        )
     if backbone not in ("DiT", "UNetT"):
         raise CheckpointError(
             f"backbone {backbone!r}", "DiT or UNetT", "Correct model.backbone in config.yaml"
@@ -136,25 +194,38 @@ def build_model(arch: dict[str, Any], backbone: str, vocabulary: Path) -> Any:
     return package.CFM(transformer=transformer, mel_spec_kwargs=MEL_SPEC, vocab_char_map=tokens)
 
 
+VOCOS_CLASSES = {
+    "feature_extractor": "vocos.feature_extractors.MelSpectrogramFeatures",
+    "backbone": "vocos.models.VocosBackbone",
+    "head": "vocos.heads.ISTFTHead",
+}
+"""The classes of the only vocoder there is. Vocos instantiates whatever its configuration names, and
+`vocos.pretrained.instantiate_class` would go on to anything else."""
+
+
 def build_vocoder(config: Path) -> Any:
     """A freshly initialised upstream `Vocos` from its own configuration file.
 
     Raises:
-        CheckpointError: the file is unreadable or names classes outside the vocos package.
+        CheckpointError: the file is unreadable, or names other classes than those of vocos-mel-24khz.
     """
     import yaml
 
     try:
         parts = yaml.safe_load(config.read_text(encoding="utf8"))
-        classes = [parts[part]["class_path"] for part in ("feature_extractor", "backbone", "head")]
+        classes = {part: parts[part]["class_path"] for part in VOCOS_CLASSES}
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"vocoder configuration {config} ({error!r})", "a Vocos config.yaml", "Fetch it again"
         ) from error
-    if not all(str(name).startswith("vocos.") for name in classes):  # it instantiates whatever the file names
+    if classes != VOCOS_CLASSES or set(parts) - set(VOCOS_CLASSES):
         raise CheckpointError(
-            f"vocoder classes {classes} in {config}", "classes of the vocos package", "Fetch it again"
+            f"vocoder {config} with {sorted(parts)} of the classes {list(classes.values())}",
+            f"{', '.join(VOCOS_CLASSES.values())}, and nothing else",
+            "Fetch it again",
         )
+    for part in VOCOS_CLASSES:
+        _check_sizes(parts[part].get("init_args", {}), f"vocoder {config}")
     try:
         vocos = module("vocos.pretrained").Vocos.from_hparams(str(config))
         hop, bands = vocos.head.istft.hop_length, vocos.backbone.input_channels
@@ -169,6 +240,28 @@ def build_vocoder(config: Path) -> Any:
             "Use vocos-mel-24khz",
         )
     return vocos
+
+
+LARGEST = 16_384
+"""No size in an architecture is beyond this; the largest of any published checkpoint is 4,096."""
+
+
+def _check_sizes(arguments: Any, where: str) -> None:
+    """Refuse arguments that are no mapping of plain values, or sizes that would fill the memory.
+
+    Raises:
+        CheckpointError: named, with its value.
+    """
+    if not isinstance(arguments, dict):
+        raise CheckpointError(f"{where} with {arguments!r}", "arguments by their names", "Restore the file")
+    for name, value in arguments.items():
+        plain = value is None or isinstance(value, (bool, int, float, str))
+        if not plain or (isinstance(value, (int, float)) and not -LARGEST <= value <= 2 * LARGEST):
+            raise CheckpointError(
+                f"{where} with {name}={str(value)[:80]}",
+                f"a plain value of at most {2 * LARGEST}",
+                "Correct it",
+            )
 
 
 def tokenize(text: str) -> list[str]:

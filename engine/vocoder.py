@@ -21,15 +21,15 @@ class Vocoder(Protocol):
 class VocosVocoder:
     """Upstream's Vocos (https://arxiv.org/abs/2306.00814): the two steps of its own `decode`."""
 
-    def __init__(self, vocos: Any, observed: Observations) -> None:
+    def __init__(self, vocos: Any, seen: Observations) -> None:
         self._vocos = vocos
-        self._observed = observed
+        self._seen = seen
 
     def decode(self, mel: Tensor) -> Tensor:
         """[b, 100, n] float32 -> [b, samples] float32 at 24 kHz; the head always works in fp32."""
         features = self._vocos.backbone(mel)  # [b, n, dim]
-        self._observed.add("decodes")
-        self._observed.add(f"vocoder {dtype_name(features)}")
+        self._seen.add("decodes")
+        self._seen.add(f"vocoder {dtype_name(features)}")
         wave: Tensor = self._vocos.head(features.float())
         return wave
 

@@ -42,7 +42,7 @@ def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def tiny_folder(cache_home: Path) -> Path:
     """The generated tiny checkpoint."""
-    from engine import seeded
+    from engine.voices import seeded
 
     return seeded.ensure("seeded-tiny")
 

@@ -14,11 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from engine import grids
 from engine.advisor import doctor
 from engine.errors import EngineError, OptionsError
 from engine.gate.data.workloads import Frozen
-from engine.options import EPSS_STEPS, Options
+from engine.options import EPSS_STEPS, Options, searched
 
 STAGES = ("reference", "text", "sampling", "vocoder", "other")
 """`Timings.stages`: every part of a request."""
@@ -45,7 +44,7 @@ TOUCHES: Mapping[str, tuple[str, ...]] = {
 }
 """The stages whose time an option can change at all; an option without any serves another call."""
 
-PROVEN_BY: Mapping[str, str] = {"cfg_strength": "guidance", "guidance_until": "guidance"}
+PROVEN_BY: Mapping[str, str] = {"guidance_until": "guidance"}
 """Options without evidence of their own, and the one whose evidence looks at them."""
 
 ELSEWHERE: Mapping[str, str] = {
@@ -196,10 +195,10 @@ def _values(name: str, hint: Any) -> tuple[Any, ...]:
 
 def _fewer_evaluations(current: Options) -> Iterator[dict[str, Any]]:
     """Fewer evaluations on the best grid there is for so many: a searched one, else a pruned one."""
-    searched = grids.searched()
-    for steps in sorted({*searched, *EPSS_STEPS}, reverse=True):
+    grids = searched()
+    for steps in sorted({*grids, *EPSS_STEPS}, reverse=True):
         if steps < current.nfe:
-            changes = {"nfe": steps, "schedule": "searched" if steps in searched else "epss"}
+            changes = {"nfe": steps, "schedule": "searched" if steps in grids else "epss"}
             yield changes if current.solver == "euler" else {**changes, "solver": "euler"}
 
 

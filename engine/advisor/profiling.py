@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from engine.advisor.architecture import Architecture, Sequence
 from engine.advisor.costs import work
-from engine.clock import Clock
 from engine.errors import UsageError
+from engine.evidence import Clock
 from engine.gate import machine as machines
 from engine.optimizations import buckets
-from engine.planning import Request
+from engine.requests import Request
 
 if TYPE_CHECKING:
     from engine.audio import Audio
@@ -139,11 +139,11 @@ def sequences(engine: Engine, text: str, voice: Voice | None = None) -> list[Seq
     Raises:
         EngineError: as `synthesize`, for what the request is to blame for.
     """
-    items = engine._speaker().items(Request(text, voice), Clock(engine.device))
+    pieces = engine._plan(Request(text, voice), Clock(engine.device)).pieces
     padded = buckets.length if engine.options.buckets else int
     return [
-        Sequence(padded(item.piece.frames), item.reference.frames, item.piece.frames - item.reference.frames)
-        for item in items
+        Sequence(padded(one.frames), one.reference.frames, one.frames - one.reference.frames)
+        for one in pieces
     ]
 
 

@@ -1,4 +1,57 @@
-"""One optimisation, one module: `apply(target, ...)` switches it on, `evidence(...)` proves it.
+"""One optimisation, one module, named after its option.
 
-Off, `apply` returns its target untouched. Their order stands in `engine.loading.assemble`.
+`apply(parts, options, seen)` gives the parts with the optimisation in them: off, the very same object. What
+it does is counted in `seen` while it works, and `evidence(options, seen)` judges by that alone.
+`check_device`, where a module has one, refuses what a device cannot do before anything is loaded. The order
+in which they are applied is `engine.loading.STEPS`.
 """
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine.checkpoint import Checkpoint
+    from engine.durations import Durations
+    from engine.reference import Reference, Voice
+    from engine.sampler import Backbone
+    from engine.vocoder import Vocoder
+
+Around = Callable[[], contextlib.AbstractContextManager[Any]]
+"""Makes a context that is entered around each call of the transformer."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What an engine works with. An optimisation replaces a part, or changes a module of upstream's in place.
+
+    Attributes:
+        checkpoint: where it all came from.
+        device: where the modules are.
+        model: upstream's `CFM`; its weights and its mel front end.
+        vocos: upstream's `Vocos`.
+        backbone: opens a batch of the transformer.
+        vocoder: mel -> wave.
+        prepare: reference clip -> conditioning.
+        durations: the voice's own front end, where it has one.
+        around: entered around each call of the transformer.
+        bucket: frames -> the length that they are padded to; None where nothing is padded.
+        batch: sequences that are sampled together at most.
+        opening: bytes of a text's first piece at most; 0 where it is like any other.
+    """
+
+    checkpoint: Checkpoint
+    device: str
+    model: Any
+    vocos: Any
+    backbone: Backbone
+    vocoder: Vocoder
+    prepare: Callable[[Voice], Reference]
+    durations: Durations | None = None
+    around: tuple[Around, ...] = ()
+    bucket: Callable[[int], int] | None = None
+    batch: int = 1
+    opening: int = 0

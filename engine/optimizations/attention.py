@@ -3,46 +3,39 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from engine.errors import DeviceError
-from engine.evidence import Evidence, Observations
+from engine.evidence import Evidence, Observations, watching
+from engine.optimizations import Parts
 from engine.options import Options
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from engine.optimizations.guidance import Evaluate, Half
-    from engine.sampler import Backbone
 
 KERNEL = "kernel aten::_scaled_dot_product_"
 """How observations name what the dispatcher ran."""
 
 
-def apply(backbone: Backbone, options: Options, observed: Observations) -> Backbone:
+def apply(parts: Parts, options: Options, seen: Observations) -> Parts:
     """Hold torch to one kernel during each call of the transformer.
 
     Torch keeps this choice for the whole process. Calls that make one wait for each other; an engine with
     'auto' that works at the same time in another thread follows it.
     """
     if options.attention == "auto":
-        return backbone
+        return parts
+    held = functools.partial(hold, options.attention, seen)
+    return dataclasses.replace(parts, around=(*watching(parts.around, seen), held))
 
-    @contextlib.contextmanager
-    def begin(cond: Tensor, tokens: Tensor, times: Tensor, mask: Tensor | None) -> Iterator[Evaluate]:
-        with backbone(cond, tokens, times, mask) as evaluate:
 
-            def held(x: Tensor, evaluation: int, half: Half) -> Tensor:
-                observed.add("held calls")
-                with _only(options.attention):
-                    return evaluate(x, evaluation, half)
-
-            yield held
-
-    return begin
+@contextlib.contextmanager
+def hold(name: str, seen: Observations) -> Iterator[None]:
+    """Nothing but the named kernel serves attention in here, and that is counted."""
+    seen.add("held calls")
+    with _only(name):
+        yield
 
 
 @contextlib.contextmanager
@@ -92,21 +85,23 @@ def check_device(options: Options, device: str) -> None:
         ) from error
 
 
-def evidence(options: Options, observed: Observations) -> Evidence:
+def evidence(options: Options, seen: Observations) -> Evidence:
     """The kernels that served attention in one call of the transformer, as the dispatcher saw them, and that
     every call was held to one.
 
     The kernel alone is no proof: it may be the one that torch would have chosen.
     """
+    held, calls = seen.counts["held calls"], seen.counts["calls"]
     if options.attention == "auto":
-        return Evidence(not observed.counts["held calls"], "torch chose")
-    if not observed.counts["watched calls"]:
+        return Evidence(not held, "torch chose")
+    if calls and not held:
+        return Evidence(False, f"none of {calls} calls held")
+    if not seen.counts["watched calls"]:
         return Evidence(None, "no call watched yet")
-    seen = {name.removeprefix(KERNEL): n for name, n in observed.counts.items() if name.startswith(KERNEL)}
+    kernels = {name.removeprefix(KERNEL): n for name, n in seen.counts.items() if name.startswith(KERNEL)}
     wanted = f"{options.attention}_attention" if options.attention != "math" else "attention_math"
-    held, calls = observed.counts["held calls"], observed.counts["calls"]
     return Evidence(
-        0 < calls <= held and bool(seen) and all(name.startswith(wanted) for name in seen),
+        0 < calls <= held and bool(kernels) and all(name.startswith(wanted) for name in kernels),
         f"{held} of {calls} calls held; in one of them "
-        + (", ".join(f"{n} of {name}" for name, n in sorted(seen.items())) or "no kernel seen"),
+        + (", ".join(f"{n} of {name}" for name, n in sorted(kernels.items())) or "no kernel seen"),
     )

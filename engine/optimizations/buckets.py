@@ -1,4 +1,4 @@
-"""Sequence lengths padded up to a few, so that neither a compiler nor a CUDA graph meets a new one.
+"""Sequence lengths padded up to a few, so that neither a compiler nor an allocator meets a new one.
 
 The padding is masked wherever frames meet: in attention, in the position convolutions, and in the text
 embedding. The vocoder, whose convolutions cannot be masked, is not padded.
@@ -6,33 +6,35 @@ embedding. The vocoder, whose convolutions cannot be masked, is not padded.
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
 
-from engine import batching
+from engine import dit
 from engine.errors import OptionsError
 from engine.evidence import Evidence, Observations
+from engine.optimizations import Parts
 from engine.options import Options
 
 SMALLEST, PER_DOUBLING = 128, 4
 """Shortest length, and lengths up to its double: no sequence grows by more than a quarter."""
 
 
-def apply(model: Any, options: Options) -> Any:
-    """Let the attention of an upstream `CFM` obey masks.
+def apply(parts: Parts, options: Options, seen: Observations) -> Parts:
+    """Pad every sequence, and let attention obey masks.
 
     Raises:
         OptionsError: the backbone cannot be masked.
     """
     if not options.buckets:
-        return model
-    if not batching.maskable(model.transformer):
+        return parts
+    transformer = parts.model.transformer
+    if not dit.maskable(transformer):
         raise OptionsError(
-            f"buckets with the backbone {type(model.transformer).__name__}",
+            f"buckets with the backbone {type(transformer).__name__}",
             "a DiT with attn_backend: torch, whose padding can be masked",
             "Load an F5-TTS checkpoint, or use buckets=False",
         )
-    batching.mask_attention(model.transformer)
-    return model
+    dit.mask_attention(transformer)
+    return dataclasses.replace(parts, bucket=length)
 
 
 def length(frames: int) -> int:
@@ -43,23 +45,14 @@ def length(frames: int) -> int:
     return -(-frames // step) * step
 
 
-def lengths(shortest: int, longest: int) -> list[int]:
-    """All buckets that sequences of `shortest` to `longest` frames fall into."""
-    found = [length(shortest)]
-    while found[-1] < longest:
-        found.append(length(found[-1] + 1))
-    return found
-
-
-def evidence(options: Options, observed: Observations) -> Evidence:
+def evidence(options: Options, seen: Observations) -> Evidence:
     """Lengths that the transformer saw, against those of the sequences in them."""
-    batches = observed.batches
-    if not batches:
+    if not seen.batches:
         return Evidence(None, "no evaluation yet")
-    seen = sorted({batch.length for batch in batches})
-    said = f"{len(seen)} lengths: {', '.join(map(str, seen[:20]))}"
+    lengths = sorted({batch.length for batch in seen.batches})
+    observed = f"{len(lengths)} lengths: {', '.join(map(str, lengths[:20]))}"
     if not options.buckets:
-        return Evidence(all(batch.length == batch.longest for batch in batches), said)
-    masked = all(batch.masked for batch in batches if batch.length > batch.longest)
-    bucketed = all(length(one) == one for one in seen)
-    return Evidence(masked and bucketed, said if masked else f"{said}, padding not masked")
+        return Evidence(all(batch.length == batch.longest for batch in seen.batches), observed)
+    masked = all(batch.masked for batch in seen.batches if batch.length > batch.longest)
+    padded = all(length(frames) == frames for frames in lengths)
+    return Evidence(masked and padded, observed if masked else f"{observed}, padding not masked")

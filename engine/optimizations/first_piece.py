@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
 
-from engine import text
 from engine.evidence import Evidence, Observations
+from engine.optimizations import Parts
 from engine.options import Options
 
 
-def apply(
-    split: Callable[[str, int], list[str]], options: Options, observed: Observations
-) -> Callable[[str, int], list[str]]:
-    """Cut the first piece off where a text is longer than it; all else is split as before."""
+def apply(parts: Parts, options: Options, seen: Observations) -> Parts:
+    """Have the first piece cut off where a text is longer than it; all else is split as before."""
     if not options.first_piece:
-        return split
-
-    def opened(words: str, limit: int) -> list[str]:
-        opening = text.opening(words, min(options.first_piece, limit))
-        if not opening:
-            return split(words, limit)
-        observed.add("openings cut")
-        return [opening, *split(words[len(opening) :], limit)]
-
-    return opened
+        return parts
+    return dataclasses.replace(parts, opening=options.first_piece)
 
 
-def evidence(options: Options, observed: Observations) -> Evidence:
-    """The longest first piece, and the work done on the last one before it could be heard."""
-    if not observed.counts["requests"]:
+def evidence(options: Options, seen: Observations) -> Evidence:
+    """Texts whose first piece was cut short, and those where it could have been and was not; the work done on
+    the last one before it could be heard."""
+    counts = seen.counts
+    if not counts["requests"]:
         return Evidence(None, "no request yet")
-    cut, longest = observed.counts["openings cut"], observed.counts["longest first piece"]
-    work = (observed.counts[f"{what} before audio"] for what in ("evaluations", "frames"))
-    seen = "{} texts cut, first pieces of up to {} bytes, streamed after {} evaluations of {} frames".format(
-        cut, longest, *work
+    cut, missed = counts["openings cut"], counts["openings missed"]
+    observed = (
+        f"{cut} texts cut and {missed} not, first pieces of up to {counts['longest first piece']} bytes, "
+        f"streamed after {counts['evaluations before audio']} evaluations "
+        f"of {counts['frames before audio']} frames"
     )
     if not options.first_piece:
-        return Evidence(cut == 0, seen)
-    if longest > options.first_piece:
-        return Evidence(False, seen)
-    return Evidence(True if cut else None, seen)
+        return Evidence(cut == 0, observed)
+    return Evidence(False if missed else True if cut else None, observed)

@@ -7,11 +7,13 @@ takes plain integer tensors; embeddings, modulations and the output layer keep t
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import DeviceError, OptionsError
-from engine.evidence import Evidence, Observations
+from engine.evidence import Evidence, Observations, watching
+from engine.optimizations import Parts
 from engine.options import Options
 
 if TYPE_CHECKING:
@@ -27,21 +29,23 @@ ZERO = 128
 """Stands for 0 among activations: oneDNN is fastest with unsigned ones."""
 
 
-def apply(model: Any, options: Options, observed: Observations) -> Any:
-    """Replace the linears of an upstream `CFM`'s blocks, in place.
+def apply(parts: Parts, options: Options, seen: Observations) -> Parts:
+    """Replace the linears of the transformer's blocks, in place, and have one call's kernels watched.
 
     Raises:
         OptionsError: the backbone has no such blocks (E2-TTS).
         DeviceError: this CPU's oneDNN has no exact 8-bit product.
     """
     if options.int8 == "off":
-        return model
-    found = layers(model.transformer)
+        return parts
+    transformer = parts.model.transformer
+    linears = layers(transformer)
     top = largest_weight()
-    for name, linear in found.items():
-        replace(model.transformer, name, quantized(linear, top))
-    observed.add("int8 layers", len(found))
-    return model
+    for name, linear in linears.items():
+        parent, _, child = name.rpartition(".")
+        setattr(transformer.get_submodule(parent), child, quantized(linear, top))
+    seen.add("int8 layers", len(linears))
+    return dataclasses.replace(parts, around=watching(parts.around, seen))
 
 
 def layers(transformer: Any) -> dict[str, Any]:
@@ -59,12 +63,6 @@ def layers(transformer: Any) -> dict[str, Any]:
         )
     names = [f"transformer_blocks.{index}.{name}" for index in range(len(blocks)) for name in LAYERS]
     return {name: transformer.get_submodule(name) for name in names}
-
-
-def replace(transformer: Any, name: str, module: Any) -> None:
-    """Put `module` where `name` stands."""
-    parent, _, child = name.rpartition(".")
-    setattr(transformer.get_submodule(parent), child, module)
 
 
 def quantized(linear: Any, top: int) -> Any:
@@ -187,12 +185,14 @@ def check_device(options: Options, device: str) -> None:
         )
 
 
-def evidence(options: Options, observed: Observations) -> Evidence:
+def evidence(options: Options, seen: Observations) -> Evidence:
     """8-bit products that the dispatcher saw in one call of the transformer, against the layers replaced."""
-    if options.int8 == "off":
-        replaced = observed.counts["int8 layers"]
-        return Evidence(replaced == 0, f"{replaced} layers replaced")
-    if not observed.counts["watched calls"]:
+    layers = seen.counts["int8 layers"]
+    if options.int8 == "off" or not layers:
+        return Evidence((options.int8 == "off") == (layers == 0), f"{layers} layers replaced")
+    if not seen.counts["watched calls"]:
         return Evidence(None, "no call watched yet")
-    ran, due = observed.counts[f"kernel {KERNEL}"], max(1, observed.counts["int8 layers"])
-    return Evidence(ran == due, f"{ran} 8-bit products in one call of the transformer with {due} layers")
+    ran = seen.counts[f"kernel {KERNEL}"]
+    return Evidence(
+        ran == layers, f"{ran} 8-bit products in one call of the transformer with {layers} layers"
+    )

@@ -5,27 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 from engine.evidence import Evidence, Observations
+from engine.optimizations import Parts
 from engine.options import Options
 
 
-def apply(model: Any, options: Options) -> Any:
-    """Cast the transformer of an upstream `CFM`; positions and times keep fp32, where half formats lose whole
-    frames.
+def apply(parts: Parts, options: Options, seen: Observations) -> Parts:
+    """Cast the transformer; positions and times keep fp32, where half formats lose whole frames.
 
     A rotary table in bf16 cannot tell frame 257 from 258, and a time embedding scales t by 1000 before its
     sine.
     """
     if options.precision == "fp32":
-        return model
+        return parts
     import torch
 
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[options.precision]
-    transformer = model.transformer
+    transformer = parts.model.transformer
     rotary, time_embed = transformer.rotary_embed, transformer.time_embed
     transformer.rotary_embed, transformer.time_embed = None, None
     transformer.to(dtype)
     transformer.rotary_embed, transformer.time_embed = rotary, _cast_output(time_embed, dtype)
-    return model
+    return parts
 
 
 def _cast_output(module: Any, dtype: Any) -> Any:
@@ -34,13 +34,13 @@ def _cast_output(module: Any, dtype: Any) -> Any:
     return module
 
 
-def evidence(options: Options, observed: Observations) -> Evidence:
+def evidence(options: Options, seen: Observations) -> Evidence:
     """The format in which the transformer's last product came out of each evaluation.
 
     A linear layer takes input and weights of one format only and no autocast is used, so its output's format
     is the format of the product.
     """
-    seen = observed.dtypes("transformer")
-    if not seen:
+    formats = seen.dtypes("transformer")
+    if not formats:
         return Evidence(None, "no evaluation yet")
-    return Evidence(seen == {options.precision}, f"products in {', '.join(sorted(seen))}")
+    return Evidence(formats == {options.precision}, f"products in {', '.join(sorted(formats))}")

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from engine.evidence import Evidence, Observations
+from engine.optimizations import Parts
 from engine.options import Options
 
 
-def apply(vocos: Any, options: Options) -> Any:
+def apply(parts: Parts, options: Options, seen: Observations) -> Parts:
     """Cast the backbone; its input is cast on the way in. The caller hands the head fp32."""
     if options.vocoder_precision == "fp32":
-        return vocos
+        return parts
     import torch
 
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[options.vocoder_precision]
-    vocos.backbone.to(dtype)
-    vocos.backbone.register_forward_pre_hook(lambda _module, inputs: (inputs[0].to(dtype),))
-    return vocos
+    parts.vocos.backbone.to(dtype)
+    parts.vocos.backbone.register_forward_pre_hook(lambda _module, inputs: (inputs[0].to(dtype),))
+    return parts
 
 
-def evidence(options: Options, observed: Observations) -> Evidence:
+def evidence(options: Options, seen: Observations) -> Evidence:
     """The format in which the backbone's output arrived at the head."""
-    seen = observed.dtypes("vocoder")
-    if not seen:
+    formats = seen.dtypes("vocoder")
+    if not formats:
         return Evidence(None, "nothing decoded yet")
-    return Evidence(seen == {options.vocoder_precision}, f"backbone gave {', '.join(sorted(seen))}")
+    return Evidence(formats == {options.vocoder_precision}, f"backbone gave {', '.join(sorted(formats))}")

@@ -14,9 +14,9 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from engine import Audio, Engine, Options, Request, Voice, batching, load, upstream
+from engine import Audio, Engine, Options, Request, Voice, dit, load, upstream
+from engine.dit import embed_text
 from engine.errors import DeviceError, EngineError, OptionsError, TextError
-from engine.text_embedding import embed_text
 
 LOSSLESS = 1e-3
 TEXTS = [
@@ -86,7 +86,7 @@ def test_padding_changes_nothing(
     proofs = padded.evidence()
     assert proofs["buckets"].proven is True
     assert proofs["batch"].proven is True
-    assert any(batch.length > batch.longest or batch.size > 1 for batch in padded._observed.batches)
+    assert any(batch.length > batch.longest or batch.size > 1 for batch in padded._seen.batches)
 
 
 @pytest.mark.slow
@@ -106,7 +106,7 @@ def test_without_the_mask_padding_shows(
     tiny: Callable[..., Engine], voice: Voice, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The old fault, `attn_mask_enabled: False`: results move and the evidence says why."""
-    monkeypatch.setattr(batching, "mask_attention", lambda transformer: None)
+    monkeypatch.setattr(dit, "mask_attention", lambda transformer: None)
     work = requests(voice)[:4]
     padded = tiny(**options)
     moved = [
@@ -166,7 +166,7 @@ def test_e2_tts_batches_what_is_of_one_length_and_refuses_buckets(e2: Path, voic
     work.append(Request("Hello chat!!", voice, seed=7))  # as long as the first
     for expected, audio in zip(alone(one, work), one.synthesize_batch(work), strict=True):
         assert distance(expected.mel, audio.mel) <= LOSSLESS
-    assert {batch.size for batch in one._observed.batches} == {1, 2}
+    assert {batch.size for batch in one._seen.batches} == {1, 2}
     with pytest.raises(OptionsError, match="UNetT"):
         load(e2, Options(buckets=True), device="cpu")
 
@@ -201,7 +201,7 @@ def test_an_error_names_its_request_before_any_work(
     one = tiny(batch=2)
     with pytest.raises(error, match=r"^request 2: "):
         one.synthesize_batch([Request("Hello.", voice), Request("Hi there.", voice), bad])
-    assert not one._observed.counts["evaluations"]
+    assert not one._seen.counts["evaluations"]
 
 
 def test_a_nan_names_its_request(
@@ -283,15 +283,15 @@ def test_warm_up_meets_every_length_that_a_request_can_have(
     """After it no request brings a length that the transformer has not seen; the proofs stay."""
     one = tiny(nfe=1, buckets=True, hoist=hoist)
     lengths = one.warmup(voice)
-    assert {batch.length for batch in one._observed.batches} == set(lengths)
+    assert {batch.length for batch in one._seen.batches} == set(lengths)
     assert len(lengths) <= 20
     for words in (*TEXTS[:3], " ".join(TEXTS)):
         one.synthesize(words, voice)
-    assert {batch.length for batch in one._observed.batches} == set(lengths)
+    assert {batch.length for batch in one._seen.batches} == set(lengths)
     assert {proof.proven for proof in one.evidence().values()} == {True}
 
 
 def test_warm_up_without_buckets_is_one_run(tiny: Callable[..., Engine], voice: Voice) -> None:
     """Of any length: there is no set of them to prepare."""
     one = tiny()
-    assert len(one.warmup(voice)) == one._observed.counts["pieces"] == 1
+    assert len(one.warmup(voice)) == one._seen.counts["pieces"] == 1

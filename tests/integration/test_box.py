@@ -12,11 +12,12 @@ import torch
 import engine
 from engine import Engine, Options, upstream
 from engine.activity import speech_level
-from engine.checkpoint import VOICES
+from engine.checkpoint import VOICES, sha256
 from engine.errors import CheckpointError, OptionsError, ReferenceClipError, TextError
+from engine.evidence import Clock
 from engine.loading import load
 from engine.reference import Voice
-from engine.weights import sha256
+from engine.requests import Request
 
 WORDS = "Thanks for watching, see you next time."
 UNSEEN = (
@@ -90,7 +91,7 @@ def test_the_mel_is_upstreams_to_the_bit(box: Engine) -> None:
     """The same tokens and noise through upstream's own `CFM.sample` give the same frames."""
     parts = box._open()
     reference = parts.prepare(next(iter(box.checkpoint.references.values())))
-    (piece,) = box._open().planner.plan(WORDS, reference, 1.0)
+    (piece,) = box._plan(Request(WORDS), Clock("cpu")).pieces
     with torch.inference_mode(), torch.random.fork_rng():
         theirs, _ = parts.model.sample(
             cond=reference.mel,
@@ -176,7 +177,7 @@ def test_an_edited_weight_file_is_named_with_both_checksums(tmp_path: Path) -> N
     folder = shutil.copytree(VOICES / "box", tmp_path / "box")
     weights = folder / "model.safetensors"
     expected = sha256(weights)
-    weights.write_bytes(weights.read_bytes()[:-1])
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(CheckpointError) as caught:
         load(folder)
     assert expected in str(caught.value)
@@ -185,5 +186,6 @@ def test_an_edited_weight_file_is_named_with_both_checksums(tmp_path: Path) -> N
 
 def test_accents_are_folded(box: Engine) -> None:
     """A letter with an accent sounds like the letter."""
-    tables = box._open().planner.durations
+    tables = box._open().durations
+    assert tables is not None
     assert tables.phones(upstream.tokenize("café")) == tables.phones(upstream.tokenize("cafe"))

@@ -12,8 +12,9 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from engine import Engine, Options, Voice, planning, sampler, text, upstream
+from engine import Engine, Options, Voice, pieces, sampler, text, upstream
 from engine.loading import load
+from engine.requests import pick
 
 TEXTS = ["Hello there, chat!", "你好，世界。今天怎么样？", "Mixed 中文 and English, 20 ℃.", "Hi."]
 
@@ -44,8 +45,8 @@ def upstream_mel(model: Any, engine: Engine, words: str, voice: Voice, seed: int
     reference = engine._parts.prepare(voice)  # type: ignore[union-attr]
     opening = text.finish_reference(reference.text)
     tokens = upstream.module("f5_tts.model.utils").convert_char_to_pinyin([opening + words])
-    speed = 0.3 if len(words.encode()) < 10 else 1.0
-    duration = reference.frames + int(reference.frames / len(opening.encode()) * len(words.encode()) / speed)
+    units = max(len(words.encode()), 10)
+    duration = reference.frames + int(reference.frames / len(opening.encode()) * units)
     nfe = engine.options.nfe
     with torch.inference_mode(), torch.random.fork_rng():
         sampled, _ = model.sample(
@@ -109,14 +110,11 @@ def test_several_pieces_are_upstreams_pieces_joined(
 ) -> None:
     """Each piece equals upstream's for its own seed; the joint is upstream's cross-fade."""
     words = "The first sentence is here and it is long enough to fill a piece. " * 8
-    voice = planning.pick(engine.checkpoint.references, None)
+    voice = pick(engine.checkpoint.references, None)
     audio = engine.synthesize(words, seed=3)
     reference = engine._parts.prepare(voice)  # type: ignore[union-attr]
-    limit = int(
-        len(text.finish_reference(reference.text).encode()) / reference.seconds * (22 - reference.seconds)
-    )
-    pieces = [piece.strip() for piece in text.split(words.strip(), limit)]
-    mels = [upstream_mel(peers[0], engine, piece, voice, 3 + i) for i, piece in enumerate(pieces)]
+    texts = pieces.split(words.strip(), engine._pace(reference, 1.0))
+    mels = [upstream_mel(peers[0], engine, piece, voice, 3 + i) for i, piece in enumerate(texts)]
     assert len(mels) > 1
     assert torch.equal(torch.from_numpy(audio.mel), torch.cat(mels))
     waves = [(peers[1].decode(mel.T[None])[0] * reference.gain).numpy() for mel in mels]
@@ -148,7 +146,7 @@ def test_e2_tts_is_upstreams_to_the_bit(tiny_folder: Path, tmp_path: Path, voice
 @pytest.mark.base
 def test_base_size_is_upstreams_to_the_bit(voice: Voice) -> None:
     """The real depth and width: mel and wave."""
-    from engine import seeded
+    from engine.voices import seeded
 
     folder = seeded.ensure("seeded-base")
     one = load("seeded-base", Options(nfe=2), device="cpu")

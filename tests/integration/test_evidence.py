@@ -3,6 +3,7 @@ disproven."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -10,39 +11,16 @@ from typing import Any
 import pytest
 import torch
 
-from engine import Engine, Options, Voice, grids, sampler, text
-from engine.loading import load
+from engine import Engine, Options, Voice, dit, sampler, text
+from engine.loading import STEPS, load
 from engine.optimizations import (
-    attention,
-    batch,
-    buckets,
     compile,
-    first_piece,
-    guidance,
     hoist,
-    int8,
-    onnx_vocoder,
-    precision,
-    reference_cache,
-    reference_trim,
-    vocoder_precision,
 )
+from engine.options import searched
 
 TEXT = "Hello there, chat!"
-MODULES = {
-    "precision": precision,
-    "vocoder_precision": vocoder_precision,
-    "int8": int8,
-    "attention": attention,
-    "vocoder_backend": onnx_vocoder,
-    "compile": compile,
-    "reference_cache": reference_cache,
-    "hoist": hoist,
-    "reference_seconds": reference_trim,
-    "buckets": buckets,
-    "batch": batch,
-    "first_piece": first_piece,
-}
+MODULES = {step.__name__.rpartition(".")[2]: step for step in STEPS}
 COMPILED = {"compile": "default", "int8": "dynamic", "attention": "flash", "buckets": True, "hoist": True}
 """Where the work is done inside compiled code, it has to be seen all the same."""
 CASES = [
@@ -65,13 +43,15 @@ CASES = [
     ("guidance", {"guidance": "interval", "nfe": 8}),
     ("guidance", {"guidance": "reuse"}),
     ("guidance", {"cfg_strength": 0.0}),
+    ("cfg_strength", {"cfg_strength": 5.0}),
+    ("cfg_strength", {"cfg_strength": 0.5, "guidance": "reuse", "precision": "bf16"}),
     ("solver", {"solver": "midpoint", "nfe": 4}),
     ("solver", {"solver": "heun", "nfe": 4}),
     ("nfe", {"nfe": 3}),
     ("schedule", {"nfe": 5, "schedule": "epss"}),
     ("schedule", {"nfe": 5, "schedule": "uniform"}),
     ("schedule", {"nfe": 5, "schedule": "sway"}),
-    *(("schedule", {"nfe": steps, "schedule": "searched"}) for steps in grids.searched()),
+    *(("schedule", {"nfe": steps, "schedule": "searched"}) for steps in searched()),
 ]
 
 
@@ -104,12 +84,16 @@ def switch_off(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace the toggle's work by nothing, leaving the options as they are."""
     if name in MODULES:
         module: ModuleType = MODULES[name]
-        monkeypatch.setattr(module, "apply", lambda target, *_: target)
+        monkeypatch.setattr(module, "apply", lambda parts, *_: parts)
         return
-    grid = sampler.time_grid
-    if name == "guidance":
-        real = guidance.apply
-        monkeypatch.setattr(guidance, "apply", lambda evaluate, _, times: real(evaluate, Options(), times))
+    grid, guided = sampler.time_grid, sampler.Guided
+    if name in ("guidance", "cfg_strength"):
+
+        def other(evaluate: Any, asked: Options, *rest: Any) -> Any:
+            instead = Options() if name == "guidance" else dataclasses.replace(asked, cfg_strength=2.0)
+            return guided(evaluate, instead, *rest)
+
+        monkeypatch.setattr(sampler, "Guided", other)
         return
     if name == "solver":  # as many evaluations, all by Euler
         monkeypatch.setattr(sampler, "solver", lambda options: sampler.SOLVERS["euler"])
@@ -145,6 +129,8 @@ def test_on_without_its_work_is_disproven(
     switch_off(name, monkeypatch)
     seen = proofs(tiny(**options), voice)
     assert seen.pop(name) is False
+    if options.get("cfg_strength") == 0:  # guided after all, and so by a strength nobody asked for
+        assert {seen.pop(other) for other in ("guidance", "cfg_strength") if other in seen} == {False}
     assert set(seen.values()) == {True}
 
 
@@ -162,7 +148,7 @@ def test_a_toggle_that_works_unasked_is_disproven(
     real = module.apply
     value = {"int8": "dynamic", "compile": "default"}.get(name, "bf16")
     on = Options(nfe=2, **{name: value})  # type: ignore[arg-type]
-    monkeypatch.setattr(module, "apply", lambda target, options, *rest: real(target, on, *rest))
+    monkeypatch.setattr(module, "apply", lambda parts, options, seen: real(parts, on, seen))
     assert proofs(tiny(), voice)[name] is False
 
 
@@ -177,13 +163,95 @@ def test_compiling_the_object_that_is_never_called_is_seen(
 ) -> None:
     """The old fault: `torch.compile(model)`, and then `model.sample` runs the plain one."""
 
-    def whole(module: Any, options: Options, observed: Any) -> Any:
-        module.compile()
-        return module
+    def whole(parts: Any, options: Options, seen: Any) -> Any:
+        parts.model.compile()
+        return parts
 
     monkeypatch.setattr(compile, "apply", whole)
     one = load("seeded-tiny", Options(nfe=2, compile="default"), device="cpu")
     assert proofs(one, voice)["compile"] is False
+
+
+@pytest.mark.parametrize("options", [{"hoist": True}, {"hoist": True, "buckets": True}], ids=str)
+def test_hoisting_that_keeps_nothing_is_seen(
+    tiny: Callable[..., Engine], voice: Voice, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every call goes the hoisted way, and computes again what it should have kept."""
+    real = dit._HoistedBatch.__call__
+
+    def forgetful(self: Any, *given: Any) -> Any:
+        self._given.clear()
+        return real(self, *given)
+
+    monkeypatch.setattr(dit._HoistedBatch, "__call__", forgetful)
+    assert proofs(tiny(nfe=4, **options), voice)["hoist"] is False
+
+
+def test_times_that_are_embedded_in_every_step_are_seen(
+    tiny: Callable[..., Engine], voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other half of what hoisting saves."""
+    real = dit.Hoisted.forward
+
+    def wasteful(self: Any, *given: Any) -> Any:
+        self._transformer.time_embed(self._times)
+        return real(self, *given)
+
+    monkeypatch.setattr(dit.Hoisted, "forward", wasteful)
+    assert proofs(tiny(hoist=True), voice)["hoist"] is False
+
+
+@pytest.mark.parametrize("name", ["midpoint", "heun"])
+def test_a_solver_that_returns_eulers_result_is_seen(
+    tiny: Callable[..., Engine], voice: Voice, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It evaluates the flow as often, at the right times, and throws every second value away."""
+    at = sampler.SOLVERS[name].at
+
+    def lazy(flow: Any, x: Any, step: Any, first: int) -> Any:
+        start = flow(x, first)
+        flow(x + at[1] * step * start, first + 1)
+        return x + step * start
+
+    monkeypatch.setitem(sampler.SOLVERS, name, sampler.Solver(at, lazy))
+    assert proofs(tiny(nfe=8, solver=name), voice)["solver"] is False
+
+
+def test_a_cache_with_one_key_for_all_is_seen(
+    tiny: Callable[..., Engine], engine: Engine, voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nobody hears the wrong voice for it."""
+    samples, rate = voice.read()
+    other = Voice(samples[::-1].copy(), voice.text, rate)
+    expected = engine.synthesize(TEXT, other).samples.tobytes()
+    monkeypatch.setattr(Voice, "digest", lambda self: "the same for all")
+    one = tiny(reference_cache=True)
+    for speaker in (voice, voice):
+        one.synthesize(TEXT, speaker)
+    assert one.synthesize(TEXT, other).samples.tobytes() == expected
+    assert one.evidence()["reference_cache"].proven is False
+
+
+def test_requests_that_differ_from_their_engine_are_proven_too(
+    tiny: Callable[..., Engine], voice: Voice
+) -> None:
+    """Each batch is judged by what its own request asked for."""
+    one = tiny(nfe=4)
+    one.synthesize(TEXT, voice, nfe=3, cfg_strength=1.0)
+    one.synthesize(TEXT, voice, cfg_strength=0.0)
+    assert set(proofs(one, voice).values()) == {True}
+    assert one.unproven() == []
+
+
+def test_what_was_asked_for_and_not_seen_is_one_sentence(
+    tiny: Callable[..., Engine], voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For whoever does not read tables of proofs."""
+    monkeypatch.setattr(hoist, "apply", lambda parts, *_: parts)
+    one = tiny(hoist=True)
+    one.synthesize(TEXT, voice)
+    (sentence,) = one.unproven()
+    assert sentence.startswith("hoist=True was not seen to work (0 of ")
 
 
 def test_evidence_says_what_was_seen(tiny: Callable[..., Engine], voice: Voice) -> None:
@@ -199,7 +267,8 @@ def test_evidence_says_what_was_seen(tiny: Callable[..., Engine], voice: Voice) 
 
 def test_the_proofs_are_of_every_toggle(engine: Engine) -> None:
     """No option that changes how fast it runs is without one."""
-    assert set(engine.evidence()) == {*MODULES, "guidance", "solver", "nfe", "schedule"}
+    names = {field.name for field in dataclasses.fields(Options)}
+    assert set(engine.evidence()) == names - {"guidance_until"}
 
 
 def test_time_spent_elsewhere_stays_under_two_percent(tiny: Callable[..., Engine]) -> None:

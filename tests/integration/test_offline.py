@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from engine import seeded
 from engine.checkpoint import HUB
+from engine.files import REVISIONS
+from engine.voices import seeded
 
 SPEAK = [sys.executable, "-c", "from engine.cli import main; main()", "speak", "Hello.", "--device", "cpu"]
 
@@ -26,10 +27,8 @@ def offline(home: Path) -> dict[str, str]:
 def snapshot(home: Path, repository: str, file: str, source: Path) -> None:
     """Put a file where `huggingface_hub` keeps it."""
     base = home / "hub" / f"models--{repository.replace('/', '--')}"
-    target = base / "snapshots" / ("0" * 40) / file
+    target = base / "snapshots" / REVISIONS[repository] / file
     target.parent.mkdir(parents=True, exist_ok=True)
-    (base / "refs").mkdir(exist_ok=True)
-    (base / "refs/main").write_text("0" * 40)
     shutil.copy(source, target)
 
 

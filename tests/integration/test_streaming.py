@@ -55,11 +55,11 @@ def test_nothing_is_sampled_before_it_is_asked_for(tiny: Callable[..., Engine], 
     """Two evaluations a piece: none at the call, one piece's worth for one piece."""
     one = tiny(first_piece=40)
     pieces = one.stream(LONG, voice)
-    assert one._observed.counts["evaluations"] == 0
+    assert one._seen.counts["evaluations"] == 0
     next(pieces)
-    assert one._observed.counts["evaluations"] == 2
+    assert one._seen.counts["evaluations"] == 2
     next(pieces)
-    assert one._observed.counts["evaluations"] == 4
+    assert one._seen.counts["evaluations"] == 4
 
 
 @pytest.mark.parametrize("end", ["close", "drop"])
@@ -72,7 +72,7 @@ def test_who_stops_listening_stops_the_work(tiny: Callable[..., Engine], voice: 
         pieces.close()  # type: ignore[attr-defined]
         assert list(pieces) == []
     del pieces
-    assert one._observed.counts["evaluations"] == 2
+    assert one._seen.counts["evaluations"] == 2
     fresh = tiny().synthesize("Hello there, chat!", voice).samples
     assert np.array_equal(one.synthesize("Hello there, chat!", voice).samples, fresh)
 
@@ -127,7 +127,7 @@ def test_a_short_first_piece_halves_the_work_before_the_first_audio(
     for options in ({}, {"first_piece": 60}):
         one = tiny(**options)
         next(one.stream(LONG, voice))
-        counts = one._observed.counts
+        counts = one._seen.counts
         work.append(counts["evaluations before audio"] * counts["frames before audio"])
     assert work[1] <= 0.5 * work[0]
 
@@ -141,7 +141,7 @@ def test_a_first_piece_is_proven_by_its_length(
     one = tiny(first_piece=40)
     one.synthesize(LONG, voice)
     assert {proof.proven for proof in one.evidence().values()} == {True}
-    monkeypatch.setattr(first_piece, "apply", lambda split, *_: split)
+    monkeypatch.setattr(first_piece, "apply", lambda parts, *_: parts)
     other = tiny(first_piece=40)
     other.synthesize(LONG, voice)
     assert other.evidence()["first_piece"].proven is False

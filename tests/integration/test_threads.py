@@ -44,7 +44,7 @@ def test_threads_give_what_one_after_the_other_gives(
     serial = [say(alone, request) for request in work]
     assert parallel == serial
     assert len(set(serial)) == len(work)
-    counted = together._observed.counts
+    counted = together._seen.counts
     assert counted["requests"] == len(work)
     assert counted["pieces"] == counted["decodes"]
 

@@ -14,10 +14,10 @@ from tests.studies.batch_gain import BatchGain, measure
 
 pytestmark = [pytest.mark.gpu, pytest.mark.base]
 FAST = Options(
-    precision="bf16", vocoder_precision="bf16", compile="reduce-overhead", buckets=True, reference_cache=True,
+    precision="bf16", vocoder_precision="bf16", compile="default", buckets=True, reference_cache=True,
     hoist=True, nfe=7, schedule="epss",
 )  # fmt: skip
-"""Compiled graphs that are recorded once (`reduce-overhead`) and, with buckets, never again."""
+"""Compiled once, and with buckets for few lengths."""
 H100_CLASS = ("H100", "H200", "GH200", "B100", "B200", "GB200")
 ROUNDS = 40
 

@@ -25,18 +25,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from engine import batching, grids, loading, sampler
-from engine.checkpoint import DEFAULT_CHECKPOINT
-from engine.clock import Clock
+from engine import batches, loading, sampler
+from engine.checkpoint import DEFAULT_CHECKPOINT, sha256
 from engine.errors import UsageError
+from engine.evidence import Clock
 from engine.gate.data import texts
 from engine.gate.data.files import write_atomically
 from engine.gate.data.workloads import sha256_of
-from engine.optimizations import guidance
-from engine.options import Options
-from engine.planning import Request
+from engine.options import GRIDS, Options
+from engine.requests import Request
 from engine.synthesis import Engine
-from engine.weights import sha256
 from tests.studies import gridrecord
 from tests.studies.gridrecord import Grid
 
@@ -62,7 +60,7 @@ class Problem:
     """One text with its noise, and the many-step solution at each candidate time."""
 
     name: str
-    batch: batching.Batch
+    batch: batches.Inputs
     path: Tensor  # [CANDIDATES + 1, n, d]
 
     @property
@@ -86,8 +84,8 @@ def pose(tts: Engine, case: texts.Case, refine: int) -> Problem:
     import torch
 
     voice = case.spoken_by(list(tts.checkpoint.references))
-    item = tts._speaker().items(Request(case.text, voice, case.seed), Clock(tts.device))[0]
-    batch = batching.collate([item], item.piece.frames, always_masked=False)
+    piece = tts._plan(Request(case.text, voice, case.seed), Clock(tts.device)).pieces[0]
+    batch = batches.collate([piece], piece.frames, always_masked=False)
     rule, times = sampler.SOLVERS["midpoint"], candidate_times().tolist()
     inner = [torch.linspace(a, b, refine + 1)[:-1] for a, b in itertools.pairwise(times)]
     grid = torch.cat([*inner, torch.ones(1)])
@@ -99,19 +97,19 @@ def pose(tts: Engine, case: texts.Case, refine: int) -> Problem:
 
 
 @contextlib.contextmanager
-def _flow(tts: Engine, batch: batching.Batch, times: Tensor) -> Iterator[guidance.Flow]:
+def _flow(tts: Engine, batch: batches.Inputs, times: Tensor) -> Iterator[sampler.Flow]:
     """The guided flow of one text; its evaluations are numbered by `times`."""
     with tts._open().backbone(_cond(batch), batch.tokens, times, None) as evaluate:
-        yield guidance.apply(evaluate, Options(), times)
+        yield sampler.Guided(evaluate, Options(), times, lambda _: None)
 
 
-def _carry(tts: Engine, batch: batching.Batch, x: Tensor, grid: Tensor, options: Options) -> Tensor:
+def _carry(tts: Engine, batch: batches.Inputs, x: Tensor, grid: Tensor, options: Options) -> Tensor:
     """From x [1, n, d] at the first time of a grid to its last."""
     parts = tts._open()
-    return sampler.carry(parts.backbone, _cond(batch), batch.tokens, x, grid, options, lambda *_: None)
+    return sampler.integrate(parts.backbone, _cond(batch), batch.tokens, x, grid, options, lambda *_: None)
 
 
-def _cond(batch: batching.Batch) -> Tensor:
+def _cond(batch: batches.Inputs) -> Tensor:
     from torch.nn import functional
 
     return functional.pad(batch.reference_mel, (0, 0, 0, batch.noise.shape[1] - batch.reference_mel.shape[1]))
@@ -207,7 +205,7 @@ class Search:
             return {"path": problem.path, "batch": vars(problem.batch)}
 
         found = self._once(f"{case.name}.pt", made)
-        return Problem(case.name, batching.Batch(**found["batch"]), found["path"])
+        return Problem(case.name, batches.Inputs(**found["batch"]), found["path"])
 
     def origins(self, problems: Sequence[Problem], longest: int) -> list[list[int]]:
         """Where each candidate is reached from, one list for each step up to `longest`."""
@@ -282,7 +280,7 @@ def main(
     ] = 2,
     seconds: Annotated[float, typer.Option(help="Stop after so long; run again to go on.")] = 3600.0,
     kept: Annotated[Path, typer.Option(help="Folder for work in progress.")] = Path("build/grid-search"),
-    out: Annotated[Path, typer.Option(help="Grids and their record to write.")] = grids.GRIDS,
+    out: Annotated[Path, typer.Option(help="Grids and their record to write.")] = GRIDS,
 ) -> None:
     """Search, compare with the known schedules on held-out texts, and write what is better."""
     import torch

@@ -14,11 +14,10 @@ import pydantic
 import typer
 
 from engine import Options, loading
-from engine.checkpoint import DEFAULT_CHECKPOINT
+from engine.checkpoint import DEFAULT_CHECKPOINT, sha256
 from engine.gate.data import texts
 from engine.gate.data.files import write_atomically
 from engine.optimizations import int8
-from engine.weights import sha256
 
 OPTIONS = Options(nfe=7, schedule="epss", reference_cache=True)
 REPORT = Path("baselines/int8-sensitivity.json")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from engine import checkpoint, upstream
+from engine import checkpoint, files, upstream
 from engine.errors import CheckpointError, EngineError, OfflineError
-from engine.weights import sha256
+from engine.files import sha256
 
 
 @pytest.fixture
@@ -76,7 +78,8 @@ def test_a_file_that_is_not_the_one_named_is_refused(folder: Path, file: str, da
         checkpoint.find(folder)
     assert str(path) in caught.value.given
     assert expected in caught.value.expected
-    assert damage == "missing" or sha256(path) in caught.value.given
+    assert damage != "edited" or sha256(path) in caught.value.given
+    assert damage != "truncated" or f"of {len(content) - 1} bytes" in caught.value.given
 
 
 @pytest.mark.parametrize(
@@ -161,10 +164,7 @@ def test_an_unreachable_hub_says_what_to_download_and_where_to_put_it(
 ) -> None:
     """Repository, file, the configuration that must lie beside it, and the command."""
 
-    def unreachable(*_: str) -> str:
-        raise ConnectionError("no network")
-
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", unreachable)
+    monkeypatch.setattr("engine.files._hub_answers", lambda: False)
     with pytest.raises(OfflineError) as caught:
         checkpoint.find(name)
     repository, file = checkpoint.HUB[name]
@@ -178,10 +178,7 @@ def test_an_unreachable_vocoder_says_its_own_files(folder: Path, monkeypatch: py
     shutil.rmtree(folder / "vocos")
     edit(folder / "voice.json", files=None)
 
-    def unreachable(*_: str) -> str:
-        raise ConnectionError("no network")
-
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", unreachable)
+    monkeypatch.setattr("engine.files._hub_answers", lambda: False)
     with pytest.raises(OfflineError) as caught:
         checkpoint.find(folder)
     assert "hf download charactr/vocos-mel-24khz config.yaml pytorch_model.bin" in caught.value.cure
@@ -195,11 +192,12 @@ def test_a_published_model_in_the_local_cache_needs_no_hub(
     """Each file is asked for by repository and name, and the answer is used."""
     asked: list[tuple[str, ...]] = []
 
-    def cached(*what: str) -> str:
+    def cached(*what: str, revision: str) -> str:
         asked.append(what)
+        assert len(revision) == 40  # a commit, not a branch
         return str(folder / ("model.safetensors" if "F5" in what[0] else f"vocos/{what[1]}"))
 
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", cached)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", cached)
     found = checkpoint.find("F5TTS_v1_Base")
     assert (found.weights, found.vocoder) == (folder / "model.safetensors", folder / "vocos")
     assert (found.arch["dim"], found.trained, found.languages) == (1024, True, ("en", "zh"))
@@ -208,6 +206,91 @@ def test_a_published_model_in_the_local_cache_needs_no_hub(
         ("charactr/vocos-mel-24khz", "config.yaml"),
         ("charactr/vocos-mel-24khz", "pytorch_model.bin"),
     ]
+
+
+def test_a_hub_that_does_not_answer_is_given_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One refused connection is an answer; its own client would try for half a minute."""
+    from huggingface_hub import constants
+
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: pytest.fail("asked the hub"))
+    with pytest.raises(OfflineError, match="did not give it"):
+        checkpoint.find("F5TTS_v1_Base")
+
+
+def test_a_file_of_the_hub_that_is_not_the_pinned_one_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its checksum is known here."""
+    monkeypatch.setattr("engine.files._hub_answers", lambda: True)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: str(folder / "model.safetensors"))
+    with pytest.raises(CheckpointError, match="670900fd"):
+        checkpoint.find("F5TTS_v1_Base", vocoder=folder / "vocos")
+
+
+@pytest.mark.parametrize(
+    "names", [["model_100.pt", "model_2500.safetensors"], ["model_last.pt", "model_100.pt"]]
+)
+def test_a_fine_tune_is_found_as_training_leaves_it(folder: Path, names: list[str]) -> None:
+    """Its weights by step or as the last, its configuration under upstream's name, its own vocabulary."""
+    (folder / "voice.json").unlink()
+    (folder / "model.safetensors").unlink()
+    (folder / "config.yaml").rename(folder / "F5TTS_v1_Base.yaml")
+    (folder / "vocab.txt").write_text("a\nb\n")
+    for name in names:
+        (folder / name).touch()
+    found = checkpoint.find(folder)
+    assert found.weights.name == ("model_last.pt" if "model_last.pt" in names else "model_2500.safetensors")
+    assert found.vocabulary == folder / "vocab.txt"
+    assert checkpoint.find(folder / names[0]).vocabulary == folder / "vocab.txt"
+    (folder / "other.yaml").touch()
+    with pytest.raises(CheckpointError, match=r"F5TTS_v1_Base\.yaml, other\.yaml"):
+        checkpoint.find(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("max_seconds", "abc"), ("max_seconds", None), ("max_seconds", 1e9), ("max_seconds", True),
+        ("max_seconds", 0), ("languages", "en"), ("languages", None), ("languages", [1]), ("durations", 5),
+        ("durations", "../../secret"), ("durations", "/etc/passwd"), ("trained", "yes"), ("files", []),
+        ("references", 3), ("default_reference", 7),
+    ],
+)  # fmt: skip
+def test_a_field_of_another_kind_is_named_with_its_value(folder: Path, field: str, value: Any) -> None:
+    """Not a raw error from the depths, and never a file of another folder."""
+    path = folder / "voice.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.find(folder)
+    assert f"{field}={str(value)!r}" in caught.value.given
+
+
+def test_files_that_are_too_large_or_none_are_refused_before_they_are_read(folder: Path) -> None:
+    """A configuration of gigabytes, and one that never ends."""
+    edit(folder / "voice.json", files=None)
+    config = folder / "config.yaml"
+    with config.open("wb") as file:
+        file.truncate(files.LARGEST_TEXT + 1)
+    with pytest.raises(CheckpointError, match="bytes"):
+        checkpoint.find(folder)
+    config.unlink()
+    os.mkfifo(config)
+    with pytest.raises(CheckpointError, match=r"config\.yaml"):
+        checkpoint.find(folder)
+
+
+def test_no_home_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user without an entry and without HOME, as in many containers."""
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    with pytest.raises(CheckpointError, match="Set XDG_CACHE_HOME"):
+        checkpoint.find("seeded-tiny")
 
 
 def test_the_digest_changes_with_weights_and_vocoder(folder: Path) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import torch
 
 from engine import Engine, Options
-from engine.errors import CheckpointError, DeviceError, OptionsError
-from engine.loading import load
+from engine.errors import CheckpointError, DeviceError
+from engine.evidence import Observations
+from engine.loading import PROOFS, STEPS, load
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "tpu", "meta", "", "cpu:x", 7])
@@ -20,14 +24,36 @@ def test_a_device_that_is_not_there_is_refused(device: str) -> None:
 
 def test_what_a_device_cannot_do_is_refused_before_anything_is_looked_for() -> None:
     """The wrong option is told before the wrong checkpoint."""
-    with pytest.raises(OptionsError, match="reduce-overhead"):
-        load("gone", Options(compile="reduce-overhead"), device="cpu")
+    with pytest.raises(DeviceError, match="attention='cudnn'"):
+        load("gone", Options(attention="cudnn"), device="cpu")
 
 
 def test_an_unknown_checkpoint_is_refused() -> None:
     """With the names that are known."""
     with pytest.raises(CheckpointError, match="seeded-tiny"):
         load("gone", device="cpu")
+
+
+def test_loading_draws_nothing_from_the_global_generator(tiny_folder: Path) -> None:
+    """Whoever trains in this process goes on as if nothing had been loaded."""
+    before = torch.get_rng_state()
+    load(tiny_folder, device="cpu")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_every_step_is_named_after_its_option() -> None:
+    """So that its evidence is found by that name; what has no step is the sampler's."""
+    names = {field.name for field in dataclasses.fields(Options)}
+    assert set(PROOFS) == names - {"guidance_until"}
+    assert [step.__name__.rpartition(".")[2] for step in STEPS] == list(PROOFS)[: len(STEPS)]
+
+
+def test_every_step_is_off_by_default(engine: Engine) -> None:
+    """Off hands back the very same parts, whatever the step."""
+    parts, seen = engine._open(), Observations()
+    for step in STEPS:
+        assert step.apply(parts, Options(), seen) is parts
+    assert not seen.counts
 
 
 def test_loading_twice_gives_two_engines(tiny: Callable[..., Engine]) -> None:

@@ -10,9 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import grids
+from engine import sampler
 from engine.errors import OptionsError
-from engine.options import EPSS_STEPS, MAX_NFE, PRESETS, Compile, Int8, Options, Precision
+from engine.options import (
+    EPSS_STEPS,
+    MAX_NFE,
+    PRESETS,
+    SOLVER_STAGES,
+    Compile,
+    Int8,
+    Options,
+    Precision,
+    searched,
+)
 
 ANYTHING = st.one_of(
     st.none(),
@@ -166,6 +176,37 @@ def test_an_end_of_the_interval_needs_an_interval(guidance: Any) -> None:
         Options(guidance=guidance, guidance_until=0.3)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"guidance": "reuse", "nfe": 1},
+        {"guidance": "interval", "nfe": 1},
+        {"guidance": "interval", "nfe": 2},
+        {"guidance": "interval", "guidance_until": 1.0},
+        {"guidance": "interval", "guidance_until": 0.9, "nfe": 7, "schedule": "epss"},
+        {"guidance": "interval", "guidance_until": 1.0, "nfe": 8, "solver": "heun"},
+        {"reference_seconds": 20.0},
+    ],
+    ids=str,
+)
+def test_what_can_never_be_seen_to_work_is_refused(values: dict[str, Any]) -> None:
+    """No clip is that long, and guidance that never ends or is never reused saves nothing."""
+    with pytest.raises(OptionsError):
+        Options(**values)
+
+
+@given(
+    steps=st.sampled_from(EPSS_STEPS),
+    solver=st.sampled_from(("euler", "midpoint", "heun")),
+    schedule=st.sampled_from(("uniform", "sway", "epss")),
+)
+def test_the_last_time_is_that_of_the_sampler(steps: int, solver: Any, schedule: Any) -> None:
+    """Options know it without torch."""
+    options = Options(nfe=steps * SOLVER_STAGES[solver], solver=solver, schedule=schedule)
+    times = sampler.evaluation_times(sampler.time_grid(options, "cpu"), sampler.SOLVERS[solver])
+    assert float(times[-1]) == pytest.approx(options.last_time, abs=1e-6)
+
+
 def test_only_packed_and_separate_guidance_are_interchangeable() -> None:
     """The others change the result."""
     packed, separate, reuse = (Options(guidance=name) for name in ("packed", "separate", "reuse"))  # type: ignore[arg-type]
@@ -177,7 +218,7 @@ def test_a_grid_that_was_not_searched_is_refused() -> None:
     """Without a grid for that step count, or with another solver than the search's."""
     with pytest.raises(OptionsError, match="searched"):
         Options(nfe=33, schedule="searched")
-    for steps in grids.searched():
+    for steps in searched():
         assert Options(nfe=steps, schedule="searched").steps == steps
         with pytest.raises(OptionsError, match="searched"):
             Options(nfe=2 * steps, schedule="searched", solver="midpoint")

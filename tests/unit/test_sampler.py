@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchdiffeq import odeint
 
-from engine import grids, sampler, upstream
+from engine import proofs, sampler, upstream
 from engine.evidence import Evaluation
-from engine.options import EPSS_STEPS, MAX_NFE, SOLVER_STAGES, Options, Solver
+from engine.options import EPSS_STEPS, MAX_NFE, SOLVER_STAGES, Options, Solver, searched
 
 SCHEDULES = ("uniform", "sway", "epss", "searched")
 ANY_GRID = st.one_of(
     st.builds(Options, nfe=st.integers(1, MAX_NFE), schedule=st.sampled_from(("uniform", "sway"))),
     st.builds(Options, nfe=st.sampled_from(EPSS_STEPS), schedule=st.just("epss")),
-    *(st.just(Options(nfe=steps, schedule="searched")) for steps in grids.searched()),
+    *(st.just(Options(nfe=steps, schedule="searched")) for steps in searched()),
 )
 
 
@@ -46,7 +46,7 @@ class Toy(torch.nn.Module):
         self.cleared += 1
 
 
-def nothing(evaluation: Evaluation, flow: Any) -> None:
+def nothing(evaluation: Evaluation) -> None:
     """Nobody listens."""
 
 
@@ -115,7 +115,7 @@ def test_follows_recognises_each_grid_and_no_other(options: Options, claimed: st
     """Judged from the times alone; one evaluation lies at 0 on every grid."""
     times = sampler.time_grid(options, "cpu")[:-1].tolist()
     expected = claimed == options.schedule or (options.nfe == 1 and claimed in ("uniform", "sway"))
-    assert sampler.follows(times, claimed) == expected
+    assert proofs.follows(times, claimed) == expected
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -123,7 +123,7 @@ def test_follows_rejects_times_of_no_schedule(schedule: str) -> None:
     """Random, reversed and shifted times belong to none."""
     times = sampler.time_grid(Options(nfe=7), "cpu")[:-1].tolist()
     for wrong in (times[::-1], [t + 0.01 for t in times], [0.0, 0.013, 0.2, 0.21, 0.5, 0.77, 0.9]):
-        assert not sampler.follows(wrong, schedule)
+        assert not proofs.follows(wrong, schedule)
 
 
 @pytest.mark.parametrize("cfg", [0.0, 1e-6, 0.5, 2.0])
@@ -169,7 +169,7 @@ def test_a_step_costs_what_the_options_say(solver: str) -> None:
     """`nfe` stays the number of evaluations; what the options count is what the solver does."""
     options = Options(nfe=8, solver=solver)  # type: ignore[arg-type]
     toy, seen = Toy(), []  # type: ignore[var-annotated]
-    run(toy, options, lambda evaluation, flow: seen.append(evaluation))
+    run(toy, options, seen.append)
     assert len(toy.calls) == len(seen) == 8
     assert len(sampler.SOLVERS[solver].at) == SOLVER_STAGES[solver]
     assert seen[-1].step + 1 == options.steps
@@ -183,13 +183,13 @@ def test_a_solver_is_recognised_by_its_evaluations_and_no_other_is(
     options = Options(nfe=steps * SOLVER_STAGES[name], solver=name, schedule=schedule)
     times = sampler.evaluation_times(sampler.time_grid(options, "cpu"), sampler.SOLVERS[name])
     found = times.reshape(steps, -1).tolist()
-    assert [other for other in get_args(Solver) if sampler.solved_by(found, other)] == [name]
+    assert [other for other in get_args(Solver) if proofs.solved_by(found, other)] == [name]
 
 
 def test_every_evaluation_is_reported_with_its_time() -> None:
     """Progress and evidence see each one, in order, with the flow."""
     seen: list[float] = []
-    *_, grid, _ = run(Toy(), on_step=lambda evaluation, flow: seen.append(float(evaluation.time)))
+    *_, grid, _ = run(Toy(), on_step=lambda evaluation: seen.append(float(evaluation.time)))
     assert seen == grid[:-1].tolist()
 
 
@@ -223,7 +223,7 @@ def test_upstreams_text_cache_is_cleared_even_when_a_step_fails() -> None:
     """A text left behind would be spoken by the next request of this thread."""
     toy = Toy()
 
-    def fail(evaluation: Any, flow: Any) -> None:
+    def fail(evaluation: Any) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

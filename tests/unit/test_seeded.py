@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine import seeded
-from engine.checkpoint import find
+from engine import files
+from engine.checkpoint import find, sha256
 from engine.errors import CheckpointError
-from engine.weights import sha256
+from engine.voices import seeded
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -88,9 +88,9 @@ def test_it_says_that_it_is_untrained(tiny_folder: Path) -> None:
 def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """XDG_CACHE_HOME where it is set, else the home folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert seeded.cache() == Path("/somewhere/ishowtts")
+    assert files.cache() == Path("/somewhere/ishowtts")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert seeded.cache() == Path.home() / ".cache/ishowtts"
+    assert files.cache() == Path.home() / ".cache/ishowtts"
 
 
 def test_no_zero_initialised_layer_is_left(tiny_folder: Path) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine import Engine, Voice, planning, text, upstream
+from engine import Engine, Voice, text, upstream
 from engine.errors import EngineError, OptionsError, TextError
+from engine.evidence import Clock
+from engine.requests import Request
 from engine.synthesis import Progress
 
 LONG = "The first sentence is here. And the second one, a little longer, follows it. Then comes a third! Yes."
@@ -20,11 +22,10 @@ LONG = "The first sentence is here. And the second one, a little longer, follows
 
 def upstream_frames(opening: str, words: str, samples: int, speed: float) -> int:
     """`infer_batch_process`'s duration for one piece, with the floor of `CFM.sample`; written from its
-    source."""
+    source, but for short pieces, which take as long as ten bytes."""
     reference = samples // 256
-    if len(words.encode()) < 10:
-        speed = 0.3
-    duration = reference + int(reference / len(opening.encode()) * len(words.encode()) / speed)
+    units = max(len(words.encode()), 10)
+    duration = reference + int(reference / len(opening.encode()) * units / speed)
     tokens = len(upstream.module("f5_tts.model.utils").convert_char_to_pinyin([opening + words])[0])
     return max(duration, max(tokens, reference + 1) + 1)
 
@@ -36,7 +37,7 @@ def upstream_frames(opening: str, words: str, samples: int, speed: float) -> int
 def test_frames_and_tokens_are_upstreams(engine: Engine, voice: Voice, words: str, speed: float) -> None:
     """Transcript and words give the sequence length and the tokens that upstream's pipeline gives."""
     reference = engine._parts.prepare(voice)  # type: ignore[union-attr]
-    (piece,) = engine._parts.planner.plan(words, reference, speed)
+    (piece,) = engine._plan(Request(words, voice, speed=speed), Clock("cpu")).pieces
     opening = text.finish_reference(reference.text)
     assert piece.frames == upstream_frames(opening, words, round(reference.seconds * 24_000), speed)
     utils = upstream.module("f5_tts.model.utils")
@@ -65,10 +66,9 @@ def test_audio_is_mono_float32_at_24_khz(engine: Engine, voice: Voice) -> None:
 
 def test_no_piece_with_its_reference_passes_the_longest_sequence(engine: Engine) -> None:
     """Long text is split so that the model never sees more than it was trained on."""
-    reference = engine._parts.prepare(planning.pick(engine.checkpoint.references, None))  # type: ignore[union-attr]
-    pieces = engine._parts.planner.plan(LONG * 5, reference, 1.0)
-    assert len(pieces) > 1
-    assert all(piece.frames <= engine.checkpoint.max_seconds * 93.75 + 1 for piece in pieces)
+    made = engine._plan(Request(LONG * 5), Clock("cpu")).pieces
+    assert len(made) > 1
+    assert all(piece.frames <= engine.checkpoint.max_seconds * 93.75 for piece in made)
 
 
 def test_progress_counts_every_step_of_every_piece(engine: Engine, voice: Voice) -> None:

@@ -1,85 +1,15 @@
-"""Text: normalised, checked and split without losing a character."""
+"""Text: normalised and checked."""
 
 from __future__ import annotations
 
-import itertools
 import unicodedata
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import text
 from engine.errors import TextError
-
-SPEECH = st.text(st.sampled_from("abc ,.;:!?…。！？，；：、中文é\n\t😀"), max_size=120)
-
-
-@given(st.one_of(st.text(max_size=200), SPEECH), st.integers(1, 60))
-@example("a. b", 1)
-@example("。。。", 2)
-@example("Hello! World", 7)
-def test_the_splitter_never_drops_a_character(words: str, limit: int) -> None:
-    """Joined, the pieces are the text; none is empty, none passes the limit unless it is one character."""
-    pieces = text.split(words, limit)
-    assert "".join(pieces) == words
-    assert all(pieces)
-    assert all(len(piece.encode()) <= limit or len(piece) == 1 for piece in pieces)
-
-
-@given(SPEECH, st.integers(1, 60))
-def test_neighbouring_pieces_could_not_have_been_one(words: str, limit: int) -> None:
-    """Every piece is packed full: with its neighbour it would pass the limit."""
-    pieces = text.split(words, limit)
-    assert all(len((one + other).encode()) > limit for one, other in itertools.pairwise(pieces))
-
-
-@given(SPEECH, st.integers(30, 60))
-@example("a" * 31, 30)
-@example("😀" * 30, 30)
-@example("a" + "…" * 10, 30)
-def test_an_opening_is_a_beginning_that_leaves_something_to_say(words: str, limit: int) -> None:
-    """A third of the limit to the limit, and at least as much behind it as is not stretched; or nothing."""
-    opening = text.opening(words, limit)
-    assert words.startswith(opening)
-    if opening:
-        assert limit // 3 <= len(opening.encode()) <= limit
-        assert len(words[len(opening) :].encode()) >= text.SHORT_BYTES
-    else:
-        assert len(words.encode()) <= limit
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        ("Hello, everybody. I am glad that you came.", "Hello, everybody. "),
-        ("Hello there everybody, I am glad that you came.", "Hello there everybody, "),
-        ("Hello there everybody who came here tonight", "Hello there everybody who "),
-        ("Hi. This goes on without a break for long", "Hi. This goes on without a "),
-        ("x" * 60, "x" * 30),
-        ("Thirty bytes are no long text.", ""),
-    ],
-)
-def test_an_opening_ends_at_the_best_place(words: str, expected: str) -> None:
-    """A sentence, else a clause, else a word, else a character."""
-    assert text.opening(words, 30) == expected
-
-
-@pytest.mark.parametrize(
-    ("words", "limit", "expected"),
-    [
-        ("One two. Three four.", 12, ["One two. ", "Three four."]),
-        ("One, two three.", 11, ["One, ", "two three."]),
-        ("one two three four", 9, ["one two ", "three ", "four"]),
-        ("你好。世界。", 9, ["你好。", "世界。"]),
-        ("你好，世界", 9, ["你好，", "世界"]),
-        ("abcdefgh", 3, ["abc", "def", "gh"]),
-        ("3.14 is pi.", 40, ["3.14 is pi."]),
-    ],
-)
-def test_text_is_cut_at_the_best_place_that_fits(words: str, limit: int, expected: list[str]) -> None:
-    """Sentences before clauses before words before characters."""
-    assert text.split(words, limit) == expected
 
 
 @given(st.text(max_size=200))

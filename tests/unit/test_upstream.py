@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from engine import seeded, upstream
+from engine import upstream
 from engine.errors import CheckpointError, UpstreamError
+from engine.voices import seeded
 
 VOCABULARY = "infer/examples/vocab.txt"
 TINY = seeded.SIZES["seeded-tiny"]
@@ -40,6 +41,9 @@ def test_a_file_that_f5_tts_does_not_ship_is_named() -> None:
         ("DiT", {**TINY, "qk_norm": "fancy"}),
         ("UNetT", {"dim": 64, "depth": 3, "heads": 2}),
         ("DiT", {**TINY, "attn_backend": "flash_attn"}),
+        ("DiT", {**TINY, "attn_backend": "nonsense"}),
+        ("DiT", {**TINY, "depth": 10**9}),
+        ("DiT", {**TINY, "dim": {"a": 1}}),
     ],
 )
 def test_an_architecture_that_upstream_refuses_is_a_checkpoint_error(
@@ -72,9 +76,11 @@ def _vocos(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"head__class_path": "os.system"}, "classes of the vocos package"),
-        ({"head__class_path": "vocos.heads.Gone"}, "arguments that vocos accepts"),
-        ({"head__class_path": "vocos.gone.Head"}, "arguments that vocos accepts"),
+        ({"head__class_path": "os.system"}, "vocos.heads.ISTFTHead, and nothing else"),
+        ({"head__class_path": "vocos.heads.IMDCTSymExpHead"}, "vocos.heads.ISTFTHead, and nothing else"),
+        ({"feature_extractor__class_path": "vocos.feature_extractors.EncodecFeatures"}, "and nothing else"),
+        ({"backbone__dim": 10**9}, "dim=1000000000"),
+        ({"backbone__dim": [64]}, r"dim=\[64\]"),
         ({"backbone__wings": 2}, "arguments that vocos accepts"),
         ({"backbone__input_channels": 80}, "80 mel bands every 256"),
         ({"head__hop_length": 320}, "100 mel bands every 320"),
@@ -86,6 +92,53 @@ def test_a_foreign_vocoder_is_refused(tmp_path: Path, changes: dict[str, Any], s
     path.write_text(yaml.safe_dump(_vocos(**changes)))
     with pytest.raises(CheckpointError, match=sentence):
         upstream.build_vocoder(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["vocos.pretrained.instantiate_class", "vocos.pretrained.Vocos", "builtins.exec"]
+)
+@pytest.mark.parametrize("part", ["feature_extractor", "backbone", "head"])
+def test_a_vocoder_that_would_run_a_command_is_refused_and_does_not(
+    tmp_path: Path, path: str, part: str
+) -> None:
+    """Vocos instantiates what its configuration names, and its own helper goes on to anything else."""
+    marker = tmp_path / "ran"
+    config = _vocos()
+    config[part] = {
+        "class_path": path,
+        "init_args": {"args": f"touch {marker}", "init": {"class_path": "os.system"}},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(CheckpointError, match="and nothing else"):
+        upstream.build_vocoder(tmp_path / "config.yaml")
+    assert not marker.exists()
+
+
+IMPORTING = """
+import sys
+from engine import upstream
+upstream.module("f5_tts.model"); upstream.module("vocos.pretrained")
+heavy = {"einx", "encodec", "pypinyin", "librosa.filters", "scipy.integrate", "torch._dynamo", "wandb"}
+print(sorted(heavy & set(sys.modules)))
+from f5_tts.model.utils import convert_char_to_pinyin
+print(convert_char_to_pinyin(["\u4f60\u597d"]))
+import pypinyin, librosa.filters, scipy.integrate, f5_tts.model.modules as modules
+print(pypinyin.lazy_pinyin("\u597d"), modules.librosa_mel_fn(sr=24000, n_fft=1024, n_mels=2).shape)
+print(type(pypinyin.Style).__name__, callable(scipy.integrate.solve_ivp))
+"""
+
+
+def test_upstream_is_imported_without_what_nobody_calls_and_is_whole_for_others() -> None:
+    """In a fresh process: seconds are saved, and what upstream took calls the real thing."""
+    import subprocess
+    import sys
+
+    done = subprocess.run([sys.executable, "-c", IMPORTING], capture_output=True, text=True, check=True)
+    heavy, tokens, whole, style = done.stdout.splitlines()[-4:]
+    assert heavy == "[]"
+    assert tokens == "[[' ', 'ni2', ' ', 'hao3']]"
+    assert whole == "['hao'] (2, 513)"
+    assert style == "EnumMeta True" or style == "EnumType True"
 
 
 @pytest.mark.parametrize("content", ["", "[]", "head: 1", "{", "\udcff", "backbone: {class_path: 3}"])

@@ -69,10 +69,9 @@ def test_what_the_engine_refuses_does_not_work() -> None:
 
 
 def test_the_engines_own_checks_are_found() -> None:
-    """At least that of compile, which refuses CUDA graphs on a CPU and says why."""
-    graphs = Options(compile="reduce-overhead")
-    with pytest.raises(EngineError, match="CUDA"):
-        _ = [check(graphs, "cpu") for check in doctor.device_checks()]
+    """At least that of int8, whose product is a CPU's, and says so."""
+    with pytest.raises(EngineError, match="oneDNN"):
+        _ = [check(Options(int8="dynamic"), "cuda") for check in doctor.device_checks()]
 
 
 def test_a_value_that_needs_company_works_and_says_so() -> None:

@@ -12,10 +12,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import grids, sampler
-from engine.batching import Batch
+from engine import options as engine_options
+from engine import proofs, sampler
+from engine.batches import Inputs
 from engine.errors import UsageError
-from engine.options import Options
+from engine.options import GRIDS, Options
 from tests.studies import gridrecord, gridsearch
 from tests.studies.gridsearch import CANDIDATES, Problem
 
@@ -25,7 +26,7 @@ TIMES = gridsearch.candidate_times().double()
 def problem(rate: float, name: str = "made up") -> Problem:
     """x' = rate t x with its exact path; two frames, the first of which is the reference."""
     path = torch.exp(rate * TIMES**2 / 2)[:, None, None].expand(-1, 2, 1).float()
-    batch = Batch(torch.zeros(1, 1, 1), torch.zeros(1, 1), torch.ones(1, 2, 1), None, torch.tensor([1]))
+    batch = Inputs(torch.zeros(1, 1, 1), torch.zeros(1, 1), torch.ones(1, 2, 1), None, torch.tensor([1]))
     return Problem(name, batch, path)
 
 
@@ -153,14 +154,14 @@ def test_texts_are_either_searched_on_or_held_out() -> None:
 
 def test_the_shipped_grids_can_be_sampled() -> None:
     """Each rises from 0 to 1 in its steps, and the record that came with them says that each is better."""
-    record = json.loads(grids.GRIDS.read_text())
-    for steps, grid in grids.searched().items():
+    record = json.loads(GRIDS.read_text())
+    for steps, grid in engine_options.searched().items():
         assert len(grid) == steps + 1
         assert (grid[0], grid[-1]) == (0.0, 1.0)
         assert all(a < b for a, b in itertools.pairwise(grid))
         assert gridrecord.better(record["rows"], steps)
         times = sampler.time_grid(Options(nfe=steps, schedule="searched"), "cpu")
-        assert sampler.follows(times[:-1].tolist(), "searched")
+        assert proofs.follows(times[:-1].tolist(), "searched")
 
 
 def test_a_stopped_search_goes_on_where_it_was(tmp_path: Path, monkeypatch: Any) -> None:

@@ -348,9 +348,9 @@ def test_what_cannot_work_or_help_is_refused_with_the_reason() -> None:
 
 
 def test_evidence_of_another_option_stands_in_and_its_absence_is_no_proof() -> None:
-    """cfg_strength is seen in what guidance did."""
+    """The end of an interval is seen in what guidance did."""
     seen = {"guidance": [True, "32 rows"], "hoist": [None, "no call yet"]}
-    assert unproven({"cfg_strength": 0.0}, seen) == {}
+    assert unproven({"guidance_until": 0.3}, seen) == {}
     assert unproven({"hoist": True, "nfe": 7}, seen) == {
         "hoist": "no call yet",
         "nfe": "there is no evidence of it",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,24 +10,21 @@ import pytest
 import torch
 
 from engine.errors import DeviceError
-from engine.evidence import Observations
-from engine.optimizations import attention, kernels
+from engine.evidence import Observations, kernels_run
+from engine.optimizations import attention
 from engine.options import Options
+from tests.unit.parts import parts
 
 OP = torch.nn.functional.scaled_dot_product_attention
 
 
-@contextlib.contextmanager
-def backbone(*_: Any) -> Iterator[Any]:
-    """A transformer that is one attention."""
-    yield lambda x, evaluation, half: OP(x, x, x)
-
-
 def run(options: Options, observed: Observations) -> set[str]:
-    """The kernels of one call."""
+    """The kernels of one call of a transformer that is one attention."""
     x = torch.randn(1, 2, 9, 64)
-    with attention.apply(backbone, options, observed)(x, x, x, None) as evaluate, kernels.recorded() as ran:
-        evaluate(x, 0, "both")
+    with kernels_run() as ran, contextlib.ExitStack() as stack:
+        for enter in attention.apply(parts(), options, observed).around:
+            stack.enter_context(enter())
+        OP(x, x, x)
     return set(ran)
 
 
@@ -38,10 +34,10 @@ def settings() -> tuple[bool, ...]:
     return cuda.flash_sdp_enabled(), cuda.math_sdp_enabled(), cuda.mem_efficient_sdp_enabled()
 
 
-def test_auto_hands_back_the_backbone_itself() -> None:
+def test_auto_hands_back_the_parts_themselves() -> None:
     """Off means untouched."""
-    observed = Observations()
-    assert attention.apply(backbone, Options(), observed) is backbone
+    observed, whole = Observations(), parts()
+    assert attention.apply(whole, Options(), observed) is whole
     assert not observed.counts
 
 
@@ -57,22 +53,9 @@ def test_the_named_kernel_runs_and_the_setting_is_put_back(name: Any, kernel: st
 
 def test_a_call_that_fails_puts_the_setting_back() -> None:
     """Else every later engine of the process would be held to it."""
-
-    @contextlib.contextmanager
-    def failing(*_: Any) -> Iterator[Any]:
-        def evaluate(*_: Any) -> Any:
-            raise RuntimeError("out of memory")
-
-        yield evaluate
-
     before = settings()
-    with (
-        pytest.raises(RuntimeError, match="out of memory"),
-        attention.apply(failing, Options(attention="math"), Observations())(
-            *[torch.zeros(1)] * 4
-        ) as evaluate,
-    ):
-        evaluate(torch.zeros(1), 0, "both")
+    with pytest.raises(RuntimeError, match="out of memory"), attention.hold("math", Observations()):
+        raise RuntimeError("out of memory")
     assert settings() == before
     assert run(Options(attention="flash"), Observations())  # and no lock is left behind
 

@@ -4,39 +4,80 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any, get_args
 
 import pytest
 import torch
 
-from engine.errors import DeviceError, OptionsError
-from engine.evidence import Evaluation, Observations
+from engine.errors import CheckpointError, DeviceError, OptionsError
+from engine.evidence import Observations
 from engine.optimizations import compile
-from engine.options import Options
+from engine.options import Compile, Options
+from tests.unit.parts import model, parts
 
 ON = Options(compile="default")
 
 
 def test_off_leaves_the_module_alone() -> None:
     """The same object, nothing counted, nothing compiled."""
-    module, observed = torch.nn.Linear(2, 2), Observations()
-    assert compile.apply(module, Options(), observed) is module
-    assert module._compiled_call_impl is None
+    whole, observed = parts(model=model(torch.nn.Linear(2, 2))), Observations()
+    assert compile.apply(whole, Options(), observed) is whole
     assert not observed.counts
 
 
-def test_all_blocks_share_one_backend() -> None:
-    """Dynamo compiles again for each backend object and gives up at its limit: deep models would run half
-    eager."""
-    blocks = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(12))
-    seen = []
-    for block in blocks:
-        block.compile = lambda backend, dynamic: seen.append((backend, dynamic))  # type: ignore[method-assign]
-    model = SimpleNamespace(transformer=SimpleNamespace(transformer_blocks=blocks))
-    compile.apply(model, ON, Observations())
-    assert len(seen) == 12
-    assert len({id(backend) for backend, _ in seen}) == 1
-    assert all(dynamic for _, dynamic in seen)
+class Block(torch.nn.Module):
+    """Something to compile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.randn(3))
+
+    def forward(self, x: torch.Tensor, scale: float = 2.0) -> torch.Tensor:
+        return torch.sin(x * self.weight) * scale
+
+
+def compiled(count: int) -> tuple[list[Block], list[Any]]:
+    """Blocks behind one counting backend, and the graphs that it is handed."""
+    blocks, graphs = [Block() for _ in range(count)], list[Any]()
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    compile.compile_forward(blocks, backend)
+    return blocks, graphs
+
+
+def test_all_blocks_share_one_graph() -> None:
+    """Dynamo gives up at its limit: deep models would run half eager."""
+    torch._dynamo.reset()
+    blocks, graphs = compiled(12)
+    for rows in (5, 6, 7):
+        x = torch.randn(rows, 3)
+        for block in blocks:
+            torch.testing.assert_close(block(x), torch.sin(x * block.weight) * 2.0)
+    assert len(graphs) <= 2
+
+
+def test_no_number_of_engines_in_a_process_uses_up_another() -> None:
+    """Dynamo counts compilations by code object and gives up in silence at the eighth: each engine has its
+    own."""
+    torch._dynamo.reset()
+    for _ in range(12):
+        (block,), graphs = compiled(1)
+        block(torch.randn(4, 3))
+        assert len(graphs) == 1
+
+
+def test_no_mode_records_cuda_graphs() -> None:
+    """Block by block they would be replayed over each other's outputs."""
+    from torch._inductor import list_mode_options
+
+    assert set(compile.MODES) == {*get_args(Compile)} - {"off"}
+    for mode in compile.MODES.values():
+        assert not list_mode_options(mode).get("triton.cudagraphs")
+    with pytest.raises(OptionsError, match="reduce-overhead"):
+        Options(compile="reduce-overhead")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("chosen", [False, True])
@@ -58,7 +99,6 @@ def test_what_is_compiled_is_kept_where_a_boot_leaves_it(
 def test_the_proof_says_what_came_from_the_disk() -> None:
     """So that a second process that compiles again is seen."""
     observed = Observations()
-    observed.sampled([], {"fp32"})
     observed.note("evaluations", 1)
     observed.note("fxgraph_cache_hit", 3)
     observed.note("fxgraph_cache_miss", 2)
@@ -68,18 +108,16 @@ def test_the_proof_says_what_came_from_the_disk() -> None:
 def test_a_backbone_without_blocks_is_refused() -> None:
     """E2-TTS has none that could be compiled one by one; silence would be a toggle that does nothing."""
     with pytest.raises(OptionsError, match="Load an F5-TTS checkpoint"):
-        compile.apply(SimpleNamespace(transformer=torch.nn.Linear(2, 2)), ON, Observations())
+        compile.apply(parts(model=model(torch.nn.Linear(2, 2))), ON, Observations())
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_reduce_overhead_is_refused_where_it_would_do_nothing(device: str) -> None:
-    """CUDA graphs need CUDA."""
-    options = Options(compile="reduce-overhead")
-    if device == "cuda":
-        compile.check_device(options, device)
-        return
-    with pytest.raises(OptionsError, match="compile='default'"):
-        compile.check_device(options, device)
+@pytest.mark.parametrize("place", ["/dev/null", "/proc/nothing"])
+def test_no_folder_for_compiled_code_is_one_sentence(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home that takes no files is found before anything is loaded."""
+    monkeypatch.setenv("XDG_CACHE_HOME", place)
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    with pytest.raises(CheckpointError, match="XDG_CACHE_HOME"):
+        compile.check_device(ON, "cpu")
 
 
 def test_a_cpu_without_a_compiler_is_refused_before_loading(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,6 +141,8 @@ def test_a_cpu_without_a_compiler_is_refused_before_loading(monkeypatch: pytest.
         (ON, 7, 1, False),
         (ON, 8, 0, False),
         (ON, 0, 0, False),
+        (ON, 16, 1, False),
+        (ON, 8, 2, False),
         (Options(), 0, 0, True),
         (Options(), 1, 0, False),
     ],
@@ -113,7 +153,8 @@ def test_the_proof_is_a_graph_for_every_call(
     """Four blocks, two evaluations, one decode; one graph short is a silent fallback."""
     observed = Observations()
     assert compile.evidence(options, observed).proven is None
-    observed.sampled([Evaluation(0.0, 0, (2,)), Evaluation(0.5, 1, (2,))], {"fp32"})
+    observed.note("evaluations", 2)
+    observed.note("calls", 2)
     observed.add("compilable transformer", 4)
     observed.add("graphs transformer", graphs)
     observed.add("graphs vocoder", decoded)

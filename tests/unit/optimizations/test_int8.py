@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from engine.errors import DeviceError, OptionsError
 from engine.evidence import Observations
 from engine.optimizations import int8
 from engine.options import Options
+from tests.unit.parts import model, parts
 
 ON = Options(int8="dynamic")
 
@@ -145,15 +145,15 @@ def test_a_gpu_is_refused_before_loading() -> None:
 
 def test_off_leaves_the_model_alone() -> None:
     """The same object, nothing counted."""
-    model, observed = SimpleNamespace(transformer=linear()), Observations()
-    assert int8.apply(model, Options(), observed) is model
+    whole, observed = parts(model=model(linear())), Observations()
+    assert int8.apply(whole, Options(), observed) is whole
     assert not observed.counts
 
 
 def test_a_backbone_without_blocks_is_refused() -> None:
     """E2-TTS has none."""
     with pytest.raises(OptionsError, match="Load an F5-TTS checkpoint"):
-        int8.apply(SimpleNamespace(transformer=linear()), ON, Observations())
+        int8.apply(parts(model=model(linear())), ON, Observations())
 
 
 @pytest.mark.parametrize(

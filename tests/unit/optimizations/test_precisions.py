@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from engine.evidence import Evaluation, Observations
+from engine.evidence import Batch, Observations, Trace
 from engine.optimizations import precision, vocoder_precision
 from engine.options import Options
+from tests.unit.parts import parts
 
 FORMATS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -41,10 +42,11 @@ def hooks(module: torch.nn.Module) -> int:
 def test_off_leaves_no_trace(toggle: Any) -> None:
     """The same object, the same number formats, no hook."""
     one = model()
-    assert toggle.apply(one, Options()) is one
-    parts = [one.transformer, one.backbone, one.head]
-    assert {p.dtype for part in parts for p in part.parameters()} == {torch.float32}
-    assert [hooks(part) for part in parts] == [0, 0, 0]
+    whole = parts(model=one, vocos=one)
+    assert toggle.apply(whole, Options(), Observations()) is whole
+    modules = [one.transformer, one.backbone, one.head]
+    assert {p.dtype for part in modules for p in part.parameters()} == {torch.float32}
+    assert [hooks(part) for part in modules] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -52,7 +54,7 @@ def test_precision_casts_all_but_positions_and_times(name: str) -> None:
     """A position or a time in a half format is another position or time; the names of parameters stay."""
     one = model()
     names = [key for key, _ in one.transformer.named_parameters()]
-    precision.apply(one, Options(precision=name))  # type: ignore[arg-type]
+    precision.apply(parts(model=one), Options(precision=name), Observations())  # type: ignore[arg-type]
     formats = {key: p.dtype for key, p in one.transformer.named_parameters()}
     assert sorted(formats) == sorted(names)
     assert {key: dtype for key, dtype in formats.items() if "proj_out" in key} == dict.fromkeys(
@@ -66,7 +68,7 @@ def test_precision_casts_all_but_positions_and_times(name: str) -> None:
 def test_vocoder_precision_casts_the_backbone_and_not_the_head(name: str) -> None:
     """Phase and inverse STFT need the full format."""
     one = model()
-    vocoder_precision.apply(one, Options(vocoder_precision=name))  # type: ignore[arg-type]
+    vocoder_precision.apply(parts(vocos=one), Options(vocoder_precision=name), Observations())  # type: ignore[arg-type]
     assert one.backbone(torch.ones(2)).dtype == FORMATS[name]
     assert one.head.weight.dtype == torch.float32
 
@@ -81,9 +83,9 @@ def test_the_proof_is_the_format_that_was_seen(asked: Any, seen: str) -> None:
     ):
         observed = Observations()
         assert toggle.evidence(options, observed).proven is None
-        observed.sampled([Evaluation(0.0, 0, (2,))], {seen})
+        observed.sampled(Trace(options, 0, slice(1)), {seen}, Batch(1, 9, 9, True))
         observed.add(f"vocoder {seen}")
         assert toggle.evidence(options, observed).proven is (asked == seen)
-        observed.sampled([Evaluation(0.0, 0, (2,))], {"other"})
+        observed.sampled(Trace(options, 0, slice(1)), {"other"}, Batch(1, 9, 9, True))
         observed.add("vocoder other")
         assert toggle.evidence(options, observed).proven is False

@@ -14,6 +14,7 @@ from engine.evidence import Observations
 from engine.optimizations import reference_cache
 from engine.options import Options
 from engine.reference import Voice
+from tests.unit.parts import parts
 
 ON = Options(reference_cache=True)
 RATE = 16_000
@@ -61,13 +62,14 @@ def samples(value: float) -> Any:
 
 def cached(preparing: Preparing, observed: Observations | None = None) -> Any:
     """The counter behind a cache."""
-    return reference_cache.apply(preparing, ON, observed or Observations())
+    return reference_cache.apply(parts(prepare=preparing), ON, observed or Observations()).prepare
 
 
 def test_off_hands_back_the_function_itself(preparing: Preparing) -> None:
     """Off means untouched."""
     observed = Observations()
-    assert reference_cache.apply(preparing, Options(), observed) is preparing
+    whole = parts(prepare=preparing)
+    assert reference_cache.apply(whole, Options(), observed) is whole
     assert not observed.counts
 
 
@@ -122,7 +124,7 @@ def test_a_clip_replaced_while_it_is_read_is_not_kept(tmp_path: Path) -> None:
             replaced.append(path.write_bytes(b"two"))
         return Made(asked.digest())
 
-    lookup = reference_cache.apply(racing, ON, Observations())
+    lookup = reference_cache.Cached(racing, Observations())
     lookup(voice)
     path.write_bytes(b"one")
     assert lookup(voice).digest == voice.digest()
@@ -159,7 +161,7 @@ def test_a_clip_larger_than_the_cache_is_used_and_not_kept(
 def test_threads_get_their_own_voices(sixteen: int) -> None:
     """Many voices asked for at once, more than fit: each caller gets its own."""
     prepare: Any = lambda voice: Made(voice.digest())  # noqa: E731
-    lookup = reference_cache.apply(prepare, ON, Observations())
+    lookup = reference_cache.Cached(prepare, Observations())
     voices = [Voice(samples(0.1 + i / 100), "words", RATE) for i in range(sixteen + 8)]
     barrier = threading.Barrier(8)
 
@@ -177,7 +179,7 @@ def test_the_proof_needs_a_hit_and_no_request_that_went_past() -> None:
     disproven."""
     observed = Observations()
     verdicts = [reference_cache.evidence(ON, observed).proven]
-    lookup = reference_cache.apply(Preparing(), ON, observed)
+    lookup = reference_cache.Cached(Preparing(), observed)
     for _ in range(2):
         lookup(Voice(samples(0.1), "words", RATE))
         observed.add("requests")
@@ -196,7 +198,7 @@ def test_a_clip_that_could_not_be_prepared_does_not_spoil_the_proof(preparing: P
             raise ValueError(voice.text)
         return preparing(voice)
 
-    lookup = reference_cache.apply(fails, ON, observed)
+    lookup = reference_cache.Cached(fails, observed)
     with pytest.raises(ValueError, match="bad"):
         lookup(Voice(samples(0.1), "bad", RATE))
     for _ in range(2):
@@ -211,3 +213,18 @@ def test_off_is_disproven_by_any_lookup() -> None:
     assert reference_cache.evidence(Options(), observed).proven is True
     observed.add("cache hits")
     assert reference_cache.evidence(Options(), observed).proven is False
+
+
+def test_a_key_that_two_clips_share_is_seen_and_gives_nobody_the_wrong_voice(
+    preparing: Preparing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fault that left the proof true: a constant key hits always."""
+    monkeypatch.setattr(Voice, "digest", lambda self: "the same")
+    observed = Observations()
+    lookup = cached(preparing, observed)
+    voices = [Voice(samples(0.1), "words", RATE), Voice(samples(0.2), "words", RATE)]
+    first = lookup(voices[0])
+    assert lookup(voices[0]) is first
+    assert lookup(voices[1]) is not first
+    observed.add("requests", 3)
+    assert reference_cache.evidence(ON, observed).proven is False

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from engine import checkpoint, durations, upstream
-from engine.voices.recipe import card
-from engine.weights import sha256
+from engine.files import sha256
+from tests.studies.voice import card
 
 BOX = Path(checkpoint.__file__).parent / "voices" / "box"
 

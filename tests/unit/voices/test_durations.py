@@ -100,7 +100,19 @@ def test_the_longest_known_context_decides() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"words": {}}', '{"words":{},"letters":{},"names":{},"frames":{"":"x"}}']
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        '{"words": {}}',
+        '{"words":{},"letters":{},"names":{},"frames":{"":"x"}}',
+        '{"words":{},"letters":{},"names":{},"frames":{"a":30}}',
+        '{"words":{},"letters":{},"names":{},"frames":{"":-1}}',
+        '{"words":{},"letters":{},"names":{},"frames":{"":NaN}}',
+        '{"words":{},"letters":{},"names":{},"frames":{"":1e300}}',
+        '{"words":{"a":3},"letters":{},"names":{},"frames":{"":30}}',
+    ],
 )
 def test_a_foreign_table_is_named(tmp_path: Path, content: str) -> None:
     """A file that is no duration table raises an error with its path."""

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.voices.recipe import card, fit_durations, lexicon, sentences, speech
-from engine.voices.recipe.phones import NAMES, TOKENS
+from tests.studies.voice import card, fit_durations, lexicon, sentences, speech
+from tests.studies.voice.phones import NAMES, TOKENS
 
 
 def test_tokens_stand_for_one_phone_each() -> None:
@@ -105,7 +105,7 @@ def test_orthogonalised_updates_have_equal_singular_values() -> None:
     """Newton-Schulz brings every singular value near one, for wide and tall matrices."""
     import torch
 
-    from engine.voices.recipe.muon import orthogonalise
+    from tests.studies.voice.muon import orthogonalise
 
     torch.manual_seed(0)
     for shape in ((3, 16, 48), (3, 48, 16)):
@@ -116,7 +116,7 @@ def test_orthogonalised_updates_have_equal_singular_values() -> None:
 
 def test_reference_masks_leave_something_to_hear_and_to_say() -> None:
     """Every window predicts some frames; most windows keep a prefix as reference."""
-    from engine.voices.recipe.windows import SHORTEST, reference_mask
+    from tests.studies.voice.windows import SHORTEST, reference_mask
 
     masks = reference_mask(random.Random(0), 200, 300)
     assert masks.any(1).all()
