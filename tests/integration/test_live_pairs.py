@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Literal
 
 from engine import checkpoint
 from engine.gate.data.machine_state import AfterBlock
@@ -13,17 +15,20 @@ from engine.gate.measure.blocks import Measured, Settings
 from engine.gate.measure.process import Material, Target
 
 ROOT = Path(__file__).resolve().parents[2]
-SETTINGS = Settings(Plan(blocks_max=1, family=5), ("short", "medium"), 600.0, rounds=2, warmup=1, twins=2)
+SETTINGS = Settings(Plan(blocks_max=1, family=5), ("short", "medium"), 600.0, rounds=2, warmup=1)
 
 
-def measured(folder: Path, options: dict[Arm, str]) -> Measured:
+def measured(folder: Path, options: dict[Arm, str], twins: Literal[1, 2] = 2) -> Measured:
     """One block of this checkout in both arms."""
     voice = next(iter(checkpoint.find(folder).references.values()))
     material = Material("seeded-tiny", str(folder), Path(str(voice.audio)), voice.text)
     targets = {arm: Target(ROOT, "0123456789ab", True, words) for arm, words in options.items()}
     with process.opener(targets, material) as open_worker:
         return blocks.measure(
-            SETTINGS, open_worker, lambda block: AfterBlock(block=block, findings=()), lambda sentence: None
+            dataclasses.replace(SETTINGS, twins=twins),
+            open_worker,
+            lambda block: AfterBlock(block=block, findings=()),
+            lambda sentence: None,
         )
 
 
@@ -53,7 +58,7 @@ def test_four_processes_say_the_same_in_turn_and_cost_the_same(tiny_folder: Path
 
 def test_more_work_is_counted_where_more_is_done(tiny_folder: Path) -> None:
     """Twice the evaluations: twice the rows, and nearly twice of everything else; the pairs stay pairs."""
-    found = measured(tiny_folder, {"base": "nfe=2", "candidate": "nfe=4"})
+    found = measured(tiny_folder, {"base": "nfe=2", "candidate": "nfe=4"}, twins=1)
     base, candidate = (found.work[arm]["short"] for arm in ARMS)
     assert (candidate.evaluations, candidate.rows) == (2 * base.evaluations, 2 * base.rows)
     for count in ("operators", "flops", "allocated_bytes"):

@@ -11,6 +11,7 @@ Arm = Literal["base", "candidate"]
 ARMS: tuple[Arm, ...] = ("base", "candidate")
 Topic = Literal["change", "toggles", "limits", "drift", "sound", "trust"]
 Band = Literal["good", "warning", "critical"]
+UNDECIDED: ExitCode = 3
 
 
 class Judgement(Frozen):
@@ -80,8 +81,13 @@ class Verdict(Frozen):
 
     @property
     def first_line(self) -> str:
-        """The answer that decided the exit code: the first of the worst, or of all where all is well."""
-        decisive = [answer for answer in self.answers if answer.code == self.code] or list(self.answers)
+        """The answer that decided the exit code: the first of the worst, or of all where all is well.
+
+        Where nothing could be decided since the run cannot be trusted, it is the answer that says why.
+        """
+        decisive = [answer for answer in self.answers if answer.code == self.code]
+        if self.code == UNDECIDED:
+            decisive.sort(key=lambda answer: answer.topic != "trust")
         return f"{decisive[0].outcome}: {decisive[0].sentence}" if decisive else "Nothing was asked."
 
     def about(self, topic: Topic) -> tuple[Judgement, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -53,9 +54,14 @@ def decide(processes: Sequence[Process], plan: Plan, last: bool = False) -> Deci
         for workload in workloads(processes)
     }
     tails = ratio_test.decide(*pairs(processes, _tail_logs), ratio_test.tail_plan(plan), last)
-    first_call = _start(processes, lambda process: process.first_call_seconds, plan, last)
-    load = _start(processes, lambda process: process.load_seconds, plan, last)
-    return Decisions(centre, tails, first_call, load)
+    first_call, load = first_call_pairs(processes), load_pairs(processes)
+    start = ratio_test.start_plan(plan)
+    return Decisions(
+        centre,
+        tails,
+        None if first_call is None else ratio_test.decide(*first_call, start, last),
+        None if load is None else ratio_test.decide(*load, start, last),
+    )
 
 
 def conclude(processes: Sequence[Process], plan: Plan) -> Decisions:
@@ -130,11 +136,31 @@ def _tail_logs(process: Process) -> Floats:
     return np.log([tail_level([[call.seconds for call in series.calls] for series in process.series])])
 
 
-def _start(
-    processes: Sequence[Process], value: Callable[[Process], float], plan: Plan, last: bool
-) -> ratio_test.Decision | None:
-    """The decision on something that a process does once, or None where one did not record it."""
-    if not all(value(process) > 0 for process in processes):
+def first_call_pairs(processes: Sequence[Process]) -> Pairs | None:
+    """The first calls of each block, which are one round; None where a process did not record its own."""
+    if not all(process.first_call_seconds > 0 for process in processes):
         return None
-    logs = pairs(processes, lambda process: np.log([value(process)]))
-    return ratio_test.decide(*logs, ratio_test.start_plan(plan), last)
+    return pairs(processes, lambda process: np.log([process.first_call_seconds]))
+
+
+def load_pairs(processes: Sequence[Process]) -> Pairs | None:
+    """Loading times of each block; None where a process did not record its own.
+
+    Twins do not load at the same time, but each loads with its partner of the other arm: what is identical in
+    a block are the two partners' log-ratios. Their difference has four times the variance of their mean, and
+    is brought to the scale of a twin difference.
+    """
+    if not all(process.load_seconds > 0 for process in processes):
+        return None
+    partners = [
+        pairs([process for process in processes if process.twin == twin], _load_logs)
+        for twin in sorted({process.twin for process in processes})
+    ]
+    ratios = np.stack([each.ratios for each in partners], axis=1)  # [n, twins]
+    return Pairs(ratios.mean(axis=1), np.diff(ratios, axis=1) / math.sqrt(2))
+
+
+def _load_logs(process: Process) -> Floats:
+    """Log of a process's loading time: [1], pairing as a round of its own."""
+    logs: Floats = np.log([process.load_seconds])
+    return logs

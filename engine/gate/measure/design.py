@@ -129,7 +129,7 @@ def _said(settings: Settings, plan: Plan, twins: int, seconds: float, spent: flo
             f"The budget of {settings.budget_seconds / 60:.0f} minutes holds {blocks} of "
             f"{settings.plan.blocks_max}, at {seconds:.0f} s each."
         )
-    reach = can_fire(plan, EXPECTED_NOISE, twins=twins)
+    reach = can_fire(plan, EXPECTED_NOISE, controls=2 if twins == 2 else 0)
     if not reach.can_fire:
         cure = "Measure on a quieter machine."
         if reach.slower is not None:

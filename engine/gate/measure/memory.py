@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from engine.gate.machine import ROOT, meminfo_mb
+
 MB = 2.0**20
 ROOM = 1.1
 """Processes may need so many times the peak that was seen."""
@@ -12,12 +14,16 @@ DEVICE_CONTEXT_MB = 600.0
 """What CUDA itself takes of the device for each process."""
 
 
-def available_mb(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> float | None:
+def available_mb(root: Path = ROOT) -> float | None:
     """Host memory that new processes can have, MiB: the system's, or the container's where that is less.
 
     None where neither tells.
+
+    Args:
+        root: `/`, or a recorded tree.
     """
-    limits = [value for value in (_system(proc), _container(cgroup)) if value is not None]
+    values = (meminfo_mb(root).get("MemAvailable"), _container(root / "sys/fs/cgroup"))
+    limits = [float(value) for value in values if value is not None]
     return min(limits, default=None)
 
 
@@ -39,14 +45,6 @@ def holds_four(
     device = sum((peak or 0.0) + DEVICE_CONTEXT_MB for peak in device_peaks)
     fits_host = host_mb is None or 2 * ROOM * host <= host_mb
     return fits_host and (device_mb is None or 2 * ROOM * device <= device_mb)
-
-
-def _system(proc: Path) -> float | None:
-    try:
-        lines = (proc / "meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("MemAvailable:")), None)
 
 
 def _container(cgroup: Path) -> float | None:

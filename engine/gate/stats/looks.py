@@ -34,7 +34,9 @@ def half_widths(noise: Any, free: Any, blocks: int, plan: Plan, last: bool = Fal
     return wide, -special.stdtrit(known, plan.alpha_same * share) * error
 
 
-def blocks_needed(noise: float, log_ratio: float, plan: Plan, start: int = 1, twins: int = 2) -> int | None:
+def blocks_needed(
+    noise: float, log_ratio: float, plan: Plan, start: int = 1, controls: int = 2
+) -> int | None:
     """How many blocks would decide if this noise (of one block's log-ratio) and this log-ratio persist.
 
     Args:
@@ -42,26 +44,26 @@ def blocks_needed(noise: float, log_ratio: float, plan: Plan, start: int = 1, tw
         log_ratio: that persists, either way.
         plan: for its error rates.
         start: the fewest blocks to answer with.
-        twins: processes of each arm in a block.
+        controls: differences of identical code in a block: two of twins, or none.
 
     Returns:
         The smallest budget from `start` up to 1000 blocks at whose end a verdict would fall, or None.
     """
     size, margin = abs(log_ratio), math.log1p(plan.margin)
-    ends = _ends(noise, plan, start, twins)
+    ends = _ends(noise, plan, start, controls)
     return next((blocks for blocks, wide, narrow in ends if size > wide or size + narrow < margin), None)
 
 
-def _ends(noise: float, plan: Plan, start: int, twins: int) -> Iterator[tuple[int, float, float]]:
+def _ends(noise: float, plan: Plan, start: int, controls: int) -> Iterator[tuple[int, float, float]]:
     """Budgets of so many blocks, with the half widths that each would end with."""
     for blocks in range(start, HOPELESS + 1):
         budget = dataclasses.replace(plan, blocks_max=blocks)
-        yield blocks, *half_widths(noise, freedom(blocks, twins), blocks, budget)
+        yield blocks, *half_widths(noise, freedom(blocks, controls), blocks, budget)
 
 
-def freedom(blocks: int, twins: int) -> int:
-    """Degrees of freedom of the noise: of the log-ratios, and of the twins where an arm has two processes."""
-    return blocks - 1 + (2 * blocks if twins == 2 else 0)
+def freedom(blocks: int, controls: int) -> int:
+    """Degrees of freedom of the noise: of the log-ratios, and of the differences of identical code."""
+    return blocks - 1 + controls * blocks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,17 +76,17 @@ class Reach:
     reason: str
 
 
-def can_fire(plan: Plan, noise: float = 0.05, slowdown: float = THRESHOLD, twins: int = 2) -> Reach:
+def can_fire(plan: Plan, noise: float = 0.05, slowdown: float = THRESHOLD, controls: int = 2) -> Reach:
     """Guard against a plan that could never answer: at this noise, can it see this slow-down, or sameness?
 
     Args:
         noise: of one block's log-ratio, to expect.
         slowdown: relative slow-down that the plan must be able to see.
-        twins: processes of each arm in a block.
+        controls: differences of identical code in a block: two of twins, or none.
     """
     effect = math.log1p(slowdown)
-    slower = next((blocks for blocks, wide, _ in _ends(noise, plan, 1, twins) if wide < effect), None)
-    same = blocks_needed(noise, 0.0, plan, twins=twins)
+    slower = next((blocks for blocks, wide, _ in _ends(noise, plan, 1, controls) if wide < effect), None)
+    same = blocks_needed(noise, 0.0, plan, controls=controls)
     fires = slower is not None and slower <= plan.blocks_max
     reason = (
         f"At a noise of {noise:.1%} a block, {slowdown:.0%} slower takes {_blocks(slower)} to see "

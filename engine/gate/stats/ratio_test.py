@@ -125,8 +125,8 @@ def decide(ratios: ArrayLike, twins: ArrayLike, plan: Plan, last: bool = False) 
 
     Args:
         ratios: [n], log(candidate / base) of each block; of times, tail levels, or any positive quantity.
-        twins: [n, k], log differences of identical code in each block: k = 2, or 0 where each arm had one
-            process.
+        twins: [n, k], log differences of identical code in each block, each with twice the variance of the
+            block's log-ratio: k = 2, one of each arm; 0 where each arm had one process.
         plan: the plan that the run was started with.
         last: nothing will follow, so all error that is left is spent.
 
@@ -134,9 +134,10 @@ def decide(ratios: ArrayLike, twins: ArrayLike, plan: Plan, last: bool = False) 
         UsageError: wrong shapes, more blocks than planned, or a number that is not finite.
     """
     means, pairs = np.asarray(ratios, dtype=np.float64), np.asarray(twins, dtype=np.float64)
-    fits = means.ndim == 1 and 1 <= means.size <= plan.blocks_max and pairs.shape in _shapes(means.size)
+    fits = means.ndim == 1 and 1 <= means.size <= plan.blocks_max and pairs.ndim == 2
+    fits = fits and len(pairs) == means.size and pairs.shape[1] <= 2
     if not fits or not (np.isfinite(means).all() and np.isfinite(pairs).all()):
-        expected = f"finite [n] and [n, 2] or [n, 0] with 1 <= n <= {plan.blocks_max}"
+        expected = f"finite [n] and [n, k] with 1 <= n <= {plan.blocks_max} and k <= 2"
         raise UsageError(f"ratios {means.shape}, twins {pairs.shape}", expected, "Pass whole blocks")
     seen, blocks = _summarise(means, pairs), means.size
     verdict, control = Verdict(str(_judge(seen, plan, last))), _control(seen)
@@ -145,7 +146,7 @@ def decide(ratios: ArrayLike, twins: ArrayLike, plan: Plan, last: bool = False) 
     inner = _interval(mean, float(narrow), 1 - 2 * plan.alpha_same)
     needed = None
     if verdict is Verdict.UNDECIDED and control.quiet and seen.freedom > 0:
-        needed = blocks_needed(float(seen.noise), mean, plan, blocks + 1, 2 if pairs.size else 1)
+        needed = blocks_needed(float(seen.noise), mean, plan, blocks + 1, pairs.shape[1])
     shown = inner if verdict is Verdict.SAME else outer
     if not control.quiet:
         reason = f"UNDECIDED: {control.reason}"
@@ -154,10 +155,6 @@ def decide(ratios: ArrayLike, twins: ArrayLike, plan: Plan, last: bool = False) 
     else:
         reason = _reason(verdict, mean, shown, blocks, needed)
     return Decision(verdict, math.exp(mean), outer, inner, blocks, needed, control, reason)
-
-
-def _shapes(blocks: int) -> tuple[tuple[int, int], ...]:
-    return (blocks, 2), (blocks, 0)
 
 
 def verdicts(ratios: Floats, twins: Floats, plan: Plan, last: bool = False) -> NDArray[np.str_]:

@@ -10,6 +10,9 @@ from engine.gate.data.verdict import Answer, ExitCode, Judgement, Topic
 from engine.gate.verdict import change, drift, product
 from engine.gate.verdict.bounds import apart
 
+WITHHELD = "Nothing is decided on an unfit machine."
+IN_FIGURES = (change.TIME, drift.DRIFT, product.CV, product.MEAN, product.WORST, product.GROWTH)
+"""Questions whose figures are in the line of their topic."""
 WORST_LAST: tuple[ExitCode, ...] = (0, 3, 1, 2)
 
 
@@ -43,13 +46,18 @@ def _answer(topic: Topic, judgements: Sequence[Judgement], outcome: str, sentenc
     bad = [judgement for judgement in judgements if judgement.code == code and code]
     if bad and outcome not in [judgement.outcome for judgement in bad]:
         outcome = bad[0].outcome
-    told = [judgement for judgement in bad if judgement.question not in (change.TIME, drift.DRIFT, product.CV,
-            product.MEAN, product.WORST, product.GROWTH)]  # fmt: skip
+    told = [judgement for judgement in bad if not _in_figures(judgement)]
     if told:
         more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
         named = " ".join(filter(None, (told[0].workload, told[0].question)))
         sentence = "; ".join(filter(None, (sentence, f"{named}: {told[0].sentence}{more}")))
     return Answer(topic=topic, outcome=outcome, code=code, sentence=sentence or outcome)
+
+
+def _in_figures(judgement: Judgement) -> bool:
+    """Whether the topic's line tells a judgement already, by its figure or because all are withheld alike."""
+    shown = judgement.question in IN_FIGURES and judgement.value is not None
+    return shown or judgement.sentence.startswith(WITHHELD)
 
 
 def _change(run: Run, judgements: Sequence[Judgement]) -> tuple[str, str]:
@@ -129,7 +137,8 @@ def _drift(judgements: Sequence[Judgement]) -> tuple[str, str]:
     sentence = " ".join(_ratio(judgement) for judgement in compared) + " against the recorded sessions"
     if "VERSIONS DIFFER" in outcomes:
         index = outcomes.index("VERSIONS DIFFER")
-        return "VERSIONS DIFFER", f"{sentence}: {compared[index].sentence}"
+        _, _, why = compared[index].sentence.partition(": ")
+        return "VERSIONS DIFFER", f"{sentence}: {why}"
     return next((name for name in ("DRIFTED", "UNDECIDED") if name in outcomes), "WITHIN"), sentence
 
 

@@ -133,7 +133,7 @@ def _judgement(name: str, drift: Drift, limit: Limit) -> Judgement:
         sentence += f". The ratio {ratio} is over {upper}" + (", surely." if surely else ", not surely.")
         sentence += " The machine, or what came before the base, is slower than it was."
     else:
-        sentence += f". The ratio {ratio} is within {upper}."
+        sentence += f", within the limit of {limit.upper - 1:+.0%}."
     return _row(
         name, "DRIFTED" if surely else "UNDECIDED" if over else "WITHIN", 1 if surely else 3 * over, sentence,
         drift, limit,

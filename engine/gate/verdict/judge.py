@@ -17,7 +17,7 @@ from engine.gate.data.workloads import sha256_of
 from engine.gate.listening.votes import Votes
 from engine.gate.measure.compare import conclude
 from engine.gate.verdict import change, drift, product, sound, trust
-from engine.gate.verdict.answers import answers
+from engine.gate.verdict.answers import WITHHELD, answers
 from engine.gate.verdict.answers import worst as worst
 from engine.gate.verdict.figures import figures
 
@@ -115,7 +115,7 @@ def _withheld(judgement: Judgement) -> Judgement:
     """What an unfit machine showed: its figures, and whether a limit was broken, but no verdict."""
     said = f"{judgement.outcome}: {judgement.sentence}"
     outcome = judgement.outcome if judgement.code == 1 else "UNDECIDED"
-    sentence = f"Nothing is decided on an unfit machine. On a fit one it would read {said}"
+    sentence = f"{WITHHELD} On a fit one it would read {said}"
     return judgement.model_copy(update={"outcome": outcome, "code": 3, "sentence": sentence})
 
 

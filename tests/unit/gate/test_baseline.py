@@ -65,7 +65,7 @@ def test_the_schema_is_in_step_with_the_models() -> None:
 
 
 def test_committed_files_are_valid_and_pin_the_sentences() -> None:
-    """Each loads, fits the JSON Schema, is written as `dump` writes, and holds the calibrated limits of quality."""
+    """Each fits the JSON Schema, is written as `dump` writes, and holds the calibrated limits of quality."""
     for path in COMMITTED:
         text = path.read_text(encoding="utf-8")
         chosen = load(path)

@@ -1,4 +1,4 @@
-"""Base against candidate: time, tails, start, peak memory, work and stages, each with a verdict of its own."""
+"""Base against candidate: time, tails, start, peak memory, work and stages, each judged on its own."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_sure_slow_down_below_the_threshold_fails_and_says_why() -> None:
 
 
 def test_undecided_passes_below_the_threshold_aloud_and_never_above() -> None:
-    """It is not called the same, and the sentence says which bound let it pass; unchanged work is said too."""
+    """The sentence says which bound let it pass, and that the work is unchanged."""
     run = builders.run(builders.processes(1.06, noise=0.08))
     for upper, code, words in ((1.2, 0, "It passes"), (1.04, 3, "It is no pass")):
         judgement = answer(judged(run, limit(upper)), "time")
@@ -104,7 +104,7 @@ def test_slow_calls_fail_by_the_tails_alone() -> None:
 
 
 def test_a_slow_start_fails_by_its_own_row() -> None:
-    """A live stream restarts: twice the first call or the loading is over the generous limit, a fifth is not."""
+    """A live stream restarts: twice the first call or the loading is over the limit, a fifth more is not."""
     for field, question in (("first_call_seconds", "first call"), ("load_seconds", "load")):
         for factor, code in ((1.0, 0), (1.2, 0), (2.0, 1), (50.0, 1)):
             start = {"first_call_seconds": 1.0, "load_seconds": 3.0}

@@ -116,6 +116,41 @@ def test_first_call_and_load_are_compared_once_a_process() -> None:
     assert compare.decide(unseen, PLAN).first_call is None
 
 
+@given(st.lists(st.floats(0.1, 10), min_size=4, max_size=4))
+def test_partners_load_together_and_twins_do_not(loads: list[float]) -> None:
+    """The first two processes of a block load at another time than the second two, by hand."""
+    a, b, c, d = loads
+    block_of = [
+        process.model_copy(update={"load_seconds": load})
+        for process, load in zip(block(*[[1.0]] * 4), loads, strict=True)
+    ]
+    found = compare.load_pairs(block_of)
+    assert found is not None
+    first, second = math.log(c / a), math.log(d / b)
+    assert found.ratios == pytest.approx([(first + second) / 2])
+    assert found.twins == pytest.approx(np.array([[(second - first) / math.sqrt(2)]]))
+    single = compare.load_pairs([process for process in block_of if process.twin == 0])
+    assert single is not None
+    assert (single.ratios, single.twins.shape) == (pytest.approx([first]), (1, 0))
+
+
+def test_loading_times_are_as_noisy_as_their_pairs_say() -> None:
+    """The control of 2,000 blocks agrees with the spread of their log-ratios, however far the pairs are
+    apart."""
+    random = np.random.default_rng(0)
+    made = [
+        process.model_copy(
+            update={"load_seconds": float(np.exp(0.05 * random.standard_normal() + 0.7 * process.twin))}
+        )
+        for number in range(2000)
+        for process in block(*[[1.0]] * 4, number=number)
+    ]
+    found = compare.load_pairs(made)
+    assert found is not None
+    assert math.sqrt(np.mean(found.twins**2) / 2) == pytest.approx(0.05, rel=0.05)
+    assert found.ratios.std(ddof=1) == pytest.approx(0.05, rel=0.05)
+
+
 def test_measuring_goes_on_until_centres_and_tails_are_decided() -> None:
     """A noisy start does not keep it going: it is seen once a block only."""
     random = np.random.default_rng(0)

@@ -110,7 +110,7 @@ def test_a_short_run_is_less_sure_than_a_long_one() -> None:
 
 
 def test_other_versions_or_threads_are_compared_and_said() -> None:
-    """Neither is skipped: slower under another torch is undecided, as fast is so where nothing else was asked."""
+    """Slower under another torch is undecided; as fast is so where nothing else was asked."""
     changes = ({"versions": {"torch": "2.14.0"}}, {"threads": 2})
     words = ("torch 2.13.0 -> 2.14.0", "threads 4 -> 2")
     for change, word in zip(changes, words, strict=True):

@@ -96,7 +96,7 @@ def test_what_has_no_freedom_has_no_bounds():
 def test_freedom_is_that_of_blocks_and_twins():
     """n - 1 of the log-ratios, and one more for each pair of identical processes."""
     assert [freedom(blocks, 2) for blocks in (1, 4, 10)] == [2, 11, 29]
-    assert [freedom(blocks, 1) for blocks in (1, 4, 10)] == [0, 3, 9]
+    assert [freedom(blocks, 0) for blocks in (1, 4, 10)] == [0, 3, 9]
 
 
 @given(st.floats(0.005, 0.2), st.floats(0, 0.3), st.integers(1, 4))
@@ -142,11 +142,11 @@ def test_the_guard_says_how_many_blocks_each_answer_takes():
 
 def test_the_guard_asks_for_more_blocks_where_there_are_no_twins():
     """One process an arm: the spread of blocks alone tells the noise, and one block tells none."""
-    reach, single = can_fire(Plan(10, family=4)), can_fire(Plan(10, family=4), twins=1)
+    reach, single = can_fire(Plan(10, family=4)), can_fire(Plan(10, family=4), controls=0)
     assert single.slower > reach.slower
     assert single.same > reach.same
     assert can_fire(Plan(10), noise=1e-6).slower == 1
-    assert can_fire(Plan(10), noise=1e-6, twins=1).slower == 2
+    assert can_fire(Plan(10), noise=1e-6, controls=0).slower == 2
 
 
 def test_the_guard_admits_the_hopeless():

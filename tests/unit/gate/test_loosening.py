@@ -62,7 +62,7 @@ def test_a_limit_of_quality_is_loosened_exactly_when_it_is_raised(name: str, fac
 
 
 def test_what_is_taken_away_is_loosened_and_what_is_added_is_not() -> None:
-    """A product, a unit, a workload, a judge, quality as a whole, a session, a machine that had its own file."""
+    """A product, a unit, a workload, a judge, quality, a session, a machine that had its own file."""
     old, full = builders.baseline(), builders.baseline(sessions=(builders.session(),))
     listed = builders.portable(machines_with_own_baseline=("x",))
     cases = (

@@ -127,6 +127,15 @@ class TestIntervals:
                 None, True, "Each arm had one process, so identical processes were not compared."
             )
 
+    def test_take_one_difference_of_identical_code_as_one_degree_of_freedom(self):
+        """A block may know one difference only: pooled by hand."""
+        ratios, twins = measured(3, 0.02)
+        one = twins[:, :1]
+        assert not (ratios.var(ddof=1) / (np.mean(one**2) / 2) > stats.f.isf(0.05, 9, 10))
+        squares = ((ratios - ratios.mean()) ** 2).sum() + (one**2).sum() / 2
+        half = stats.t.isf(0.05 * Plan(10).share(10), 19) * math.sqrt(squares / 19 / 10)
+        assert math.log(decide(ratios, one, Plan(10)).upper_95) == pytest.approx(ratios.mean() + half)
+
     @pytest.mark.parametrize(("scale", "alone"), [(0.99, False), (1.01, True)])
     @pytest.mark.parametrize("blocks", [4, 10])
     def test_turn_to_the_log_ratios_alone_at_five_percent_of_f(self, blocks, scale, alone):
@@ -302,7 +311,7 @@ class TestVerdict:
         [
             (np.zeros(11), np.zeros((11, 2))),
             (np.zeros(3), np.zeros((4, 2))),
-            (np.zeros(3), np.zeros((3, 1))),
+            (np.zeros(3), np.zeros(3)),
             (np.zeros(3), np.zeros((3, 3))),
             (np.zeros((3, 1)), np.zeros((3, 2))),
             (np.zeros(0), np.zeros((0, 2))),
@@ -320,7 +329,7 @@ class TestVerdict:
         with pytest.raises(UsageError) as caught:
             decide(np.zeros(11), np.zeros((11, 2)), PLAN)
         assert str(caught.value) == (
-            "ratios (11,), twins (11, 2): expected finite [n] and [n, 2] or [n, 0] with 1 <= n <= 10. "
+            "ratios (11,), twins (11, 2): expected finite [n] and [n, k] with 1 <= n <= 10 and k <= 2. "
             "Pass whole blocks."
         )
 
@@ -458,9 +467,9 @@ class TestReason:
         ratios, _ = measured(4, 0.05, 0.1)
         decision = decide(ratios, np.empty((10, 0)), PLAN)
         noise = float(np.std(ratios, ddof=1))
-        expected = looks.blocks_needed(noise, float(ratios.mean()), PLAN, 11, twins=1)
+        expected = looks.blocks_needed(noise, float(ratios.mean()), PLAN, 11, controls=0)
         assert decision.blocks_needed == expected
-        assert expected > looks.blocks_needed(noise, float(ratios.mean()), PLAN, 11, twins=2)
+        assert expected > looks.blocks_needed(noise, float(ratios.mean()), PLAN, 11, controls=2)
 
     def test_advice_is_always_more_than_what_was_spent(self):
         """One more block is the least, whether or not fewer would do under a fresh plan."""

@@ -144,7 +144,7 @@ def test_what_is_said_aloud_is_in_every_report() -> None:
 
 
 def test_colours_stand_only_where_a_product_has_bands() -> None:
-    """Green below 0.30, yellow below 0.35, red above on the product's machine; elsewhere no figure is coloured."""
+    """Green below 0.30, yellow below 0.35, red above; elsewhere no figure is coloured."""
     for rtf, colour in ((0.2, "32"), (0.32, "33"), (0.355, "31")):
         for baseline, coloured in ((builders.baseline(), True), (builders.portable(), False)):
             run = judged(builders.run(builders.processes(rtf=rtf)), baseline)

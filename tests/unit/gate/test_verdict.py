@@ -49,7 +49,7 @@ def test_equal_arms_pass_and_the_first_line_says_against_what() -> None:
 
 
 def test_the_first_line_tells_what_decided() -> None:
-    """The change where it is slower, the limits where they are broken, and the drift, each with its figures."""
+    """The change where it is slower, limits that are broken, and the drift, each with its figures."""
     sessions = tuple(builders.session(0.2, day) for day in range(3))
     slower = verdict(builders.run(builders.processes(1.3)))
     assert slower.first_line.startswith("SLOWER: short +2")
