@@ -70,11 +70,13 @@ def pip_arguments(jetson: bool) -> list[str]:
 
 
 def perf_command(arguments: list[str]) -> list[str]:
-    """The gate against another revision or other options, else the benchmarks against the baseline."""
-    compares = any(argument.startswith(("--against", "--options")) for argument in arguments)
-    if compares:
-        return [str(COMMAND), "gate", *arguments]
-    return [str(PYTHON), "-m", "pytest", "tests/perf", "-p", "engine.gate.pytest_plugin", *arguments]
+    """The gate against an older revision or other options; pytest's benchmarks where toggles of theirs are
+    named."""
+    if any(
+        argument.startswith(("--toggles", "--reference-toggles", "--benchmark")) for argument in arguments
+    ):
+        return [str(PYTHON), "-m", "pytest", "tests/perf", "-p", "engine.gate.pytest_plugin", *arguments]
+    return [str(COMMAND), "gate", *arguments]
 
 
 def killed_share(counts: Mapping[str, int]) -> float:
@@ -178,7 +180,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def perf(session: nox.Session) -> None:
-    """Run the gate: against the baseline, or `-- --against REF`. Exits 0, 1, 2 or 3."""
+    """Run the gate: against the commit this one grew from, or `-- --against REF`. Exits 0, 1, 2 or 3."""
     prepare(session)
     judge(session, perf_command(session.posargs))
 

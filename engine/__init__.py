@@ -38,6 +38,10 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for when it is asked for (PEP 562)."""
+    if name == "__version__":
+        from importlib import metadata
+
+        return metadata.version("ishowtts-engine")
     if name not in _HOMES:
         raise AttributeError(f"module 'engine' has no attribute {name!r}")
     import importlib

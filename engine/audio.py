@@ -16,6 +16,17 @@ from engine.errors import OutputError
 Samples = npt.NDArray[np.float32]
 
 SAMPLE_RATE = 24_000
+FORMATS = {
+    "wav": ("WAV", "PCM_16", (".wav",)),
+    "flac": ("FLAC", "PCM_16", (".flac",)),
+    "ogg": ("OGG", "VORBIS", (".ogg", ".oga")),
+    "opus": ("OGG", "OPUS", (".opus",)),
+    "mp3": ("MP3", "MPEG_LAYER_III", (".mp3",)),
+    "pcm": ("RAW", "PCM_16", (".pcm", ".raw")),
+}
+"""Container, subtype and suffixes of what can be written. Lossy ones do not give the same bytes each time."""
+BLOCK = 1 << 16
+"""Samples written at once."""
 CROSS_FADE_SECONDS = 0.15
 """Overlap of two pieces; upstream's `cross_fade_duration`."""
 
@@ -83,39 +94,96 @@ class Audio:
         """Real-time factor: time to make it over time to play it; below 1 is faster than speech."""
         return self.timings.total / self.seconds
 
-    def save(self, path: str | Path) -> None:
-        """Write a 16-bit WAV: whole or not at all. Samples beyond full scale are clipped.
+    def save(self, path: str | Path, format: str | None = None) -> None:
+        """Write a file, whole or not at all. Samples beyond full scale are clipped.
+
+        Args:
+            path: where to write.
+            format: one of `FORMATS`; by default the one that the path's suffix names.
 
         Raises:
-            OutputError: the folder is missing or not writable.
+            OutputError: the folder is missing or not writable, the file is read-only, or the format unknown.
         """
-        import soundfile
-
         target = Path(path)
         check_output(target)
-        wav = io.BytesIO()
-        soundfile.write(
-            wav, np.clip(self.samples, -1.0, 1.0), self.sample_rate, format="WAV", subtype="PCM_16"
-        )
-        scratch = target.with_name(f".{uuid.uuid4().hex}.wav")
+        content = self.encode(format or format_of(target))
+        scratch = target.with_name(f".{uuid.uuid4().hex}{target.suffix}")
         try:
-            scratch.write_bytes(wav.getbuffer())
+            scratch.write_bytes(content)
             scratch.replace(target)
         except (OSError, ValueError) as error:  # ValueError: a null byte in the path
             raise _unwritable(target, str(error)) from error
         finally:
             scratch.unlink(missing_ok=True)
 
+    def encode(self, format: str = "wav") -> bytes:
+        """The bytes of a file of this format: 16 bits a sample, or as its codec does it.
+
+        `pcm` has no header: little-endian 16-bit samples, mono, at `sample_rate`.
+
+        Raises:
+            OutputError: an unknown format, or one that this machine's libsndfile cannot write.
+        """
+        import soundfile
+
+        container, subtype, _ = FORMATS[check_format(format)]
+        file = io.BytesIO()
+        samples = np.clip(self.samples, -1.0, 1.0)
+        try:
+            # In blocks: the Vorbis encoder keeps what it is given at once on its stack.
+            with soundfile.SoundFile(
+                file, "w", self.sample_rate, 1, subtype, endian="LITTLE" if container == "RAW" else None,
+                format=container,
+            ) as writer:  # fmt: skip
+                for start in range(0, len(samples), BLOCK):
+                    writer.write(samples[start : start + BLOCK])
+        except (soundfile.LibsndfileError, ValueError) as error:  # ValueError: not known to it
+            raise OutputError(
+                f"format {format!r} ({error})", "one that libsndfile writes here", "Choose wav or flac"
+            ) from error
+        return file.getvalue()
+
+
+def check_format(name: str) -> str:
+    """The name of a format, if it is one.
+
+    Raises:
+        OutputError: it is none.
+    """
+    if name not in FORMATS:
+        raise OutputError(f"format {name!r}", f"one of {', '.join(FORMATS)}", "Name one of them")
+    return name
+
+
+def format_of(path: Path) -> str:
+    """The format that the suffix of a path names.
+
+    Raises:
+        OutputError: it names none.
+    """
+    suffix = path.suffix.lower()
+    for name, (_, _, suffixes) in FORMATS.items():
+        if suffix in suffixes:
+            return name
+    known = " ".join(suffix for _, _, suffixes in FORMATS.values() for suffix in suffixes)
+    raise OutputError(
+        f"output {path} (suffix {suffix!r})",
+        f"one of {known}",
+        f"Choose another name, or name the format: {', '.join(FORMATS)}",
+    )
+
 
 def check_output(path: Path) -> None:
     """Refuse what `Audio.save` could not write, before any work is done for it.
 
     Raises:
-        OutputError: a folder, a device, or a place where no file can be made.
+        OutputError: a folder, a device, a read-only file, or a place where no file can be made.
     """
     try:
         if path.exists() and not path.is_file():  # /dev/null would be replaced by a WAV
             raise _unwritable(path, "not a regular file")
+        if path.exists() and not (path.stat().st_mode & 0o222 and os.access(path, os.W_OK)):
+            raise _unwritable(path, "read-only")  # renaming would replace it all the same
         if not path.name or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
             raise _unwritable(path, "no such folder, or not writable")
     except (OSError, ValueError) as error:
@@ -124,7 +192,7 @@ def check_output(path: Path) -> None:
 
 def _unwritable(path: Path, reason: str) -> OutputError:
     return OutputError(
-        f"output {path} ({reason})", "a file in a folder that can be written", "Choose another -o"
+        f"output {path} ({reason})", "a file in a folder that can be written", "Choose another one"
     )
 
 

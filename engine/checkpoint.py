@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine import upstream
+from engine import level, upstream
 from engine.errors import CheckpointError
 from engine.files import download, sha256, small_text
 from engine.reference import Voice
@@ -29,6 +29,7 @@ HUB = {
     "E2TTS_Base": ("SWivid/E2-TTS", "E2TTS_Base/model_1200000.safetensors"),
 }
 """Repository and file of each published model, as upstream's `F5TTS` picks them."""
+HUB_LANGUAGES = ("en", "zh")
 HUB_VOCODER = ("charactr/vocos-mel-24khz", ("config.yaml", "pytorch_model.bin"))
 EXAMPLE_CLIP = ("infer/examples/basic/basic_ref_en.wav", "Some call me nature, others call me mother nature.")
 """A clip inside the f5-tts package and what it says (its `basic.toml`): the default voice where a folder has
@@ -57,6 +58,7 @@ class Checkpoint:
         references: named clips that come with it; the first is the default.
         durations: table for the text front end, or none.
         max_seconds: longest reference plus generated piece.
+        level: correction of the level of its speech, or none.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Checkpoint:
     references: dict[str, Voice]
     durations: Path | None = None
     max_seconds: float = MAX_SECONDS
+    level: level.Level | None = None
 
     def digest(self) -> str:
         """SHA-256 over weights and vocoder: what a measurement is pinned to."""
@@ -131,6 +134,45 @@ def known() -> list[str]:
     return [*boxed, *seeded.SIZES, *HUB]
 
 
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A line of the catalogue.
+
+    Attributes:
+        name: of a checkpoint, as `find` understands it.
+        languages: what it speaks; empty where that is unknown.
+        voices: names of the clips that come with it; the first is the default.
+        note: where it comes from.
+    """
+
+    name: str
+    languages: tuple[str, ...]
+    voices: tuple[str, ...]
+    note: str
+
+
+def catalogue() -> list[Entry]:
+    """Every checkpoint that has a name, and who speaks with it; nothing is fetched, checked or loaded.
+
+    Raises:
+        CheckpointError: the manifest of a voice in the box cannot be read.
+    """
+    from engine.voices import seeded
+
+    boxed = []
+    for name in sorted(path.parent.name for path in VOICES.glob("*/voice.json")):
+        manifest = _manifest(VOICES / name)
+        clips = tuple(_references(VOICES / name, manifest)) or ("example",)
+        boxed.append(Entry(name, tuple(manifest.get("languages", ())), clips, "comes with this package"))
+    untrained = "made here from random numbers: noise, for tests"
+    hub = "fetched from the hub when it is first used"
+    return [
+        *boxed,
+        *(Entry(name, HUB_LANGUAGES, ("example",), hub) for name in HUB),
+        *(Entry(name, (), ("example",), untrained) for name in seeded.SIZES),
+    ]
+
+
 def _from_folder(name: str, folder: Path, vocoder: str | Path | None) -> Checkpoint:
     manifest = _manifest(folder)
     _verify(folder, manifest)
@@ -146,6 +188,7 @@ def _from_folder(name: str, folder: Path, vocoder: str | Path | None) -> Checkpo
         references=_references(folder, manifest) or _example(),
         durations=folder / table if table else None,
         max_seconds=float(manifest.get("max_seconds", MAX_SECONDS)),
+        level=level.of(manifest, folder / "voice.json"),
     )
 
 
@@ -232,7 +275,7 @@ def _from_hub(name: str, vocoder: str | Path | None) -> Checkpoint:
         ),
         vocoder=_vocoder(vocoder),
         trained=True,
-        languages=("en", "zh"),
+        languages=HUB_LANGUAGES,
         references=_example(),
     )
 

@@ -12,10 +12,14 @@ import typer
 from engine.options import PRESETS, Options
 
 
-def option_flags(function: Callable[..., None]) -> Callable[..., None]:
+def option_flags(function: Callable[..., None], without: tuple[str, ...] = ()) -> Callable[..., None]:
     """Give a command one flag for each field of `Options`, and hand it the `Options` they spell as `options`.
 
     A flag that is not given leaves the preset's value.
+
+    Args:
+        function: the command.
+        without: fields that mean nothing for it, which get no flag.
     """
     hints = get_type_hints(Options)
     signature = inspect.signature(function, eval_str=True)
@@ -33,6 +37,7 @@ def option_flags(function: Callable[..., None]) -> Callable[..., None]:
             ],
         )
         for field in dataclasses.fields(Options)
+        if field.name not in without
     ]
     preset = inspect.Parameter(
         "preset",
@@ -43,7 +48,7 @@ def option_flags(function: Callable[..., None]) -> Callable[..., None]:
 
     def command(**arguments: Any) -> None:
         names = [field.name for field in dataclasses.fields(Options)]
-        given = {name: value for name in names if (value := arguments.pop(name)) is not None}
+        given = {name: value for name in names if (value := arguments.pop(name, None)) is not None}
         base = Options.parse(arguments.pop("preset"))
         function(**arguments, options=dataclasses.replace(base, **given))
 

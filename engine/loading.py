@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import checkpoint as checkpoints
-from engine import durations, proofs, reference, sampler, upstream
+from engine import durations, level, proofs, reference, sampler, upstream
 from engine.errors import CheckpointError, DeviceError
 from engine.evidence import Observations, Proof
 from engine.optimizations import (
@@ -125,6 +126,8 @@ def assemble(assets: checkpoints.Checkpoint, model: Any, vocos: Any, options: Op
     )
     for step in STEPS:
         parts = step.apply(parts, options, seen)
+    vocoder = level.apply(parts.vocoder, assets.level, model.mel_spec, device)
+    parts = dataclasses.replace(parts, vocoder=vocoder)
     return Engine(parts, options, seen, PROOFS)
 
 

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import operator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine import activity, recording, text
 from engine.audio import SAMPLE_RATE, Samples
-from engine.errors import ReferenceClipError
+from engine.errors import ReferenceClipError, TextError
+from engine.recording import MIN_SECONDS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MIN_SECONDS, MAX_SECONDS = 0.5, 20.0
-RATES = (8_000, 192_000)
-FULL_SCALE = 4.0
-"""Samples above this are no audio within -1 and 1 that clips a little, but integers passed as floats."""
 TARGET_RMS = 0.1
 """A quieter clip is raised to this level before conditioning, and its speech lowered again (upstream's
 `target_rms`)."""
+QUIET_DB = -35.0
+"""Speech below this level in dBFS is raised before its edges are trimmed, which else would be the speech, and
+what is generated is not lowered again."""
 SILENCE_DB = -42.0
 """Edges below this level are trimmed (upstream's `remove_silence_edges`)."""
 TAIL_SECONDS = 0.05
@@ -37,9 +37,14 @@ class Voice:
     """A speaker: a short clip and exactly the words in it.
 
     Args:
-        audio: a file that libsndfile reads, or samples, [n] or [n, channels], within -1 and 1.
+        audio: a file that libsndfile reads (WAV, FLAC, OGG, Opus, MP3 and more, of any bit depth), or samples
+            as floats within -1 and 1: [n], [n, channels] or [channels, n].
         text: what the clip says.
-        sample_rate: of `audio` in hertz; required with samples, not allowed with a file.
+        sample_rate: rate of `audio` in hertz, 8,000 to 192,000; required with samples, not allowed with a
+            file.
+
+    Raises:
+        ReferenceClipError: a text in which nothing can be spoken, or a rate that is missing or too many.
     """
 
     audio: str | Path | Samples
@@ -47,10 +52,7 @@ class Voice:
     sample_rate: int | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.text, str) or not self.text.strip() or not _encodes(self.text):
-            raise ReferenceClipError(
-                f"reference text {self.text!r}", "the words of the clip", "Write down what it says"
-            )
+        self.words()
         if isinstance(self.audio, (str, Path)) != (self.sample_rate is None):
             raise ReferenceClipError(
                 f"audio of type {type(self.audio).__name__} with sample_rate={self.sample_rate}",
@@ -58,94 +60,95 @@ class Voice:
                 "Pass sample_rate with samples, and leave it out with a file",
             )
 
+    def words(self, languages: tuple[str, ...] = (), speaker: str = "") -> str:
+        """The transcript as it conditions the model, checked like words to say.
+
+        Args:
+            languages: what the checkpoint speaks; empty where that is unknown.
+            speaker: name of the checkpoint, for the error.
+
+        Raises:
+            ReferenceClipError: nothing to pronounce in it, or a language that the checkpoint does not speak.
+        """
+        try:
+            str(self.text).encode()  # half of a surrogate pair is no character
+            words = text.normalise(self.text)
+            text.check_language(words, languages, speaker)
+        except (TextError, UnicodeEncodeError) as error:
+            reason = error.given if isinstance(error, TextError) else error.reason
+            expected = error.expected if isinstance(error, TextError) else "characters that UTF-8 holds"
+            raise ReferenceClipError(
+                f"reference text {self.text!r:.60} ({reason})",
+                f"the words of the clip: {expected}",
+                "Write down exactly what the clip says, or use a clip in that language",
+            ) from error
+        return words
+
     def read(self) -> tuple[Samples, int]:
-        """Mono float32 samples [n] and their rate.
+        """Mono float32 samples [n], without a constant offset, and their rate.
 
         Raises:
             ReferenceClipError: no such file, not audio, empty, too short, too long, silent, or not finite.
         """
-        samples, rate = self._file() if isinstance(self.audio, (str, Path)) else self._array()
-        name = self._name()
-        if not RATES[0] <= rate <= RATES[1]:
+        samples, rate, _ = recording.read(self.audio, self.sample_rate)
+        return samples, rate
+
+    def prepared(self) -> Clip:
+        """The clip as it is conditioned on, before resampling: speech at a level that can be heard.
+
+        Raises:
+            ReferenceClipError: as `read`, and where no speech is left.
+        """
+        samples, rate, offset = recording.read(self.audio, self.sample_rate)
+        name = recording.name_of(self.audio)
+        warnings = [f"{name}: a constant offset of {offset:.3f} was taken off"] * bool(offset)
+        level = activity.speech_level(samples, rate)
+        quiet = level < QUIET_DB
+        if quiet:
+            warnings.append(f"{name}: speech at {level:.0f} dBFS only was raised, and its noise with it")
+            samples = samples * np.float32(TARGET_RMS / 10 ** (level / 20))
+        samples = trim(samples, rate)
+        tail = int(TAIL_SECONDS * rate)
+        spoken, removed = activity.without_long_pauses(samples[: len(samples) - tail], rate)
+        if removed:
+            samples = np.concatenate([spoken, samples[len(samples) - tail :]])
+            warnings.append(f"{name}: {removed:.1f} s in which nobody speaks were cut out")
+        if len(samples) < MIN_SECONDS * rate:
             raise ReferenceClipError(
-                f"{name} at {rate} Hz", f"{RATES[0]} to {RATES[1]} Hz", "Give the clip's own rate"
+                f"{name} with {len(samples) / rate:.2f} s of speech",
+                f"{MIN_SECONDS} s at least",
+                "Record a longer clip",
             )
-        if samples.size == 0:
-            raise ReferenceClipError(f"{name} with no samples", "speech", "Record the clip again")
-        seconds = len(samples) / rate
-        if not MIN_SECONDS <= seconds <= MAX_SECONDS:
-            raise _bad_length(name, seconds)
-        mono = samples.mean(axis=1) if samples.ndim == 2 else samples
-        if not np.isfinite(samples).all():
-            raise ReferenceClipError(
-                f"{name} with NaN or infinite samples", "finite samples", "Export the clip again"
-            )
-        if np.abs(samples).max() > FULL_SCALE:
-            raise ReferenceClipError(
-                f"{name} with samples up to {np.abs(samples).max():g}", "samples within -1 and 1", "Scale it"
-            )
-        if np.abs(mono).max() < 1e-3:
-            raise ReferenceClipError(
-                f"{name} that is silent", "speech above -60 dB", "Check the microphone and record again"
-            )
-        return np.ascontiguousarray(mono, dtype=np.float32), rate
+        return Clip(samples, rate, quiet, tuple(warnings))
 
     def digest(self) -> str:
         """SHA-256 over content, never over identity: file bytes or samples, their rate, and the words."""
         digest = hashlib.sha256()
         if isinstance(self.audio, (str, Path)):
-            digest.update(_bytes_of(Path(self.audio)))
+            digest.update(recording.content(Path(self.audio)))
         else:
-            samples, rate = self._array()
+            samples, rate = recording.array(self.audio, self.sample_rate)
             digest.update(f"{rate} {samples.shape} ".encode())
             digest.update(np.ascontiguousarray(samples).tobytes())
         digest.update(b"\0" + self.text.encode())
         return digest.hexdigest()
 
-    def _name(self) -> str:
-        return f"reference clip {self.audio}" if isinstance(self.audio, (str, Path)) else "reference samples"
 
-    def _file(self) -> tuple[Samples, int]:
-        import soundfile
+@dataclasses.dataclass(frozen=True, eq=False)
+class Clip:
+    """A clip ready to be conditioned on.
 
-        path = Path(str(self.audio))
-        _bytes_of(path, 1)  # a missing file gets its own sentence
-        try:
-            info = soundfile.info(path)
-            if info.duration > MAX_SECONDS:  # do not read an hour to refuse it
-                raise _bad_length(self._name(), info.duration)
-            samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-        except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: headerless, by its name (.raw)
-            raise ReferenceClipError(
-                f"{self._name()} ({error})",
-                "audio that libsndfile reads: WAV, FLAC, OGG, MP3",
-                "Convert the clip to WAV",
-            ) from error
-        return samples, int(rate)
+    Attributes:
+        samples: float32 [n], mono, at `rate` hertz, ending with `TAIL_SECONDS` of silence.
+        rate: of the recording.
+        raised: whether it was so quiet that what is generated shall not return to its level.
+        warnings: what was done to it that its speaker may want to know, one sentence each.
+    """
 
-    def _array(self) -> tuple[Samples, int]:
-        try:
-            array = np.asarray(self.audio)
-        except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, tensors on a GPU
-            raise ReferenceClipError(
-                f"samples that are no array ({error})", "float samples", "Pass a float array"
-            ) from error
-        if array.dtype.kind != "f":
-            raise ReferenceClipError(
-                f"samples of type {array.dtype}", "floats within -1 and 1", "Divide 16-bit samples by 32768"
-            )
-        if array.ndim not in (1, 2):
-            raise ReferenceClipError(
-                f"samples of shape {array.shape}", "[n] or [n, channels]", "Pass one clip"
-            )
-        try:
-            rate = operator.index(self.sample_rate)  # type: ignore[arg-type]
-        except TypeError:
-            raise ReferenceClipError(
-                f"sample_rate={self.sample_rate!r}", "whole hertz", "Give the clip's own rate"
-            ) from None
-        with np.errstate(over="ignore"):  # an overflow becomes infinite, which `read` refuses
-            return array.astype(np.float32), rate
+    samples: Samples
+    rate: int
+    raised: bool
+    warnings: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -155,9 +158,10 @@ class Reference:
     Attributes:
         mel: [1, r + 1, 100] float32 log-mel on the engine's device.
         frames: r, whole hops in the clip; what is generated starts here.
-        text: the transcript as given.
+        text: the transcript, normalised.
         gain: factor by which generated samples are multiplied to return to the clip's level.
-        seconds: length of the conditioned clip.
+        seconds: length of the conditioned clip; without the long pauses, which are cut out.
+        warnings: what was done to the clip, one sentence each.
     """
 
     mel: Tensor
@@ -165,6 +169,7 @@ class Reference:
     text: str
     gain: float
     seconds: float
+    warnings: tuple[str, ...] = ()
 
 
 def condition(voice: Voice, mel_spec: Any, device: Any) -> Reference:
@@ -182,13 +187,13 @@ def condition(voice: Voice, mel_spec: Any, device: Any) -> Reference:
     import soxr
     import torch
 
-    samples, rate = voice.read()
-    samples = trim(samples, rate)
+    clip, words = voice.prepared(), voice.words()
+    samples, rate = clip.samples, clip.rate
     seconds = len(samples) / rate
-    pace = len(voice.text.strip().encode()) / seconds
+    pace = len(words.encode()) / seconds
     if not BYTES_PER_SECOND[0] <= pace <= BYTES_PER_SECOND[1]:
         raise ReferenceClipError(
-            f"{len(voice.text.strip())} characters for {seconds:.1f} s of speech",
+            f"{len(words)} characters for {seconds:.1f} s of speech",
             f"{BYTES_PER_SECOND[0]:.0f} to {BYTES_PER_SECOND[1]:.0f} bytes of text a second",
             "Give the transcript of exactly this clip",
         )
@@ -200,9 +205,10 @@ def condition(voice: Voice, mel_spec: Any, device: Any) -> Reference:
     with torch.inference_mode():
         tensor = torch.from_numpy(np.ascontiguousarray(wave, dtype=np.float32))[None].to(device)
         mel = mel_spec(tensor).permute(0, 2, 1)  # [1, r + 1, d]
+    gain = 1.0 if clip.raised else 1.0 / raise_by
     # The transform centres its frames and gives one more than whole hops: upstream conditions on it, then
     # cuts before it.
-    return Reference(mel, len(wave) // mel_spec.hop_length, voice.text.strip(), 1.0 / raise_by, seconds)
+    return Reference(mel, len(wave) // mel_spec.hop_length, words, gain, seconds, clip.warnings)
 
 
 def trim(samples: Samples, rate: int) -> Samples:
@@ -213,30 +219,3 @@ def trim(samples: Samples, rate: int) -> Samples:
     if loud.size:
         samples = samples[loud[0] * step : (loud[-1] + 1) * step]
     return np.concatenate([samples, np.zeros(int(TAIL_SECONDS * rate), dtype=np.float32)])
-
-
-def _encodes(text: str) -> bool:
-    """Whether UTF-8 can hold `text`; half of a surrogate pair it cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _bytes_of(path: Path, limit: int = -1) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(limit)
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-        raise ReferenceClipError(
-            f"reference clip {path} ({error})", "a readable audio file", "Check the path"
-        ) from error
-
-
-def _bad_length(name: str, seconds: float) -> ReferenceClipError:
-    return ReferenceClipError(
-        f"{name} of {seconds:.2f} s",
-        f"{MIN_SECONDS} to {MAX_SECONDS:.0f} s",
-        "Cut the clip, and its transcript with it" if seconds > MAX_SECONDS else "Record a longer clip",
-    )

@@ -260,7 +260,9 @@ class Engine:
             with clock.stage("text"):
                 words, warnings = self._read(request.words)
             with clock.stage("reference"):
-                reference = parts.prepare(pick(parts.checkpoint.references, request.voice))
+                voice = pick(parts.checkpoint.references, request.voice)
+                voice.words(parts.checkpoint.languages, parts.checkpoint.name)  # checked like those to say
+                reference = parts.prepare(voice)
                 seen.add("requests")
                 seen.most("longest reference ms", int(1000 * reference.seconds))
             with clock.stage("text"):
@@ -270,7 +272,7 @@ class Engine:
                     for index, part in enumerate(texts)
                 ]
         self._note_opening(texts)
-        return Plan(request, options, pieces, warnings)
+        return Plan(request, options, pieces, (*warnings, *reference.warnings))
 
     def _read(self, words: str) -> tuple[str, tuple[str, ...]]:
         """The words as they will be spoken, and what of them will not be."""

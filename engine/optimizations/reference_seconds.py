@@ -23,7 +23,7 @@ from engine.evidence import Evidence, Observations
 from engine.optimizations import Parts
 from engine.options import Options
 from engine.pieces import ROOM_SECONDS
-from engine.reference import SILENCE_DB, TAIL_SECONDS, Reference, Voice, trim
+from engine.reference import SILENCE_DB, TAIL_SECONDS, Reference, Voice
 
 SHORTEST = 1.0
 """Seconds that have to be left."""
@@ -84,8 +84,8 @@ def shorten(voice: Voice, seconds: float, table: Durations | None) -> Voice:
     Raises:
         ReferenceClipError: no pause to cut it at.
     """
-    samples, rate = voice.read()
-    samples = trim(samples, rate)
+    clip = voice.prepared()
+    samples, rate = clip.samples, clip.rate
     if len(samples) <= (seconds + TAIL_SECONDS) * rate:
         return voice
     pauses = find_pauses(samples, rate)

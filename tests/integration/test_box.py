@@ -11,6 +11,7 @@ import torch
 
 import engine
 from engine import Engine, Options, upstream
+from engine.activity import speech_level
 from engine.checkpoint import VOICES, sha256
 from engine.errors import CheckpointError, OptionsError, ReferenceClipError, TextError
 from engine.evidence import Clock
@@ -19,6 +20,12 @@ from engine.reference import Voice
 from engine.requests import Request
 
 WORDS = "Thanks for watching, see you next time."
+UNSEEN = (
+    "Welcome.",
+    "Thanks for watching!",
+    "Can you turn up the music a little, please?",
+    "What a beautiful morning it was in the old harbour, and how quiet the boats were.",
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +62,31 @@ def test_a_recogniser_hears_the_words(box: Engine, speaker: str) -> None:
     assert len(wanted & set(heard(audio.samples, audio.sample_rate))) >= 5
 
 
+@pytest.mark.parametrize("speaker", ["slt", "rms", "awb", "kal16"])
+def test_speech_is_as_loud_as_its_clip(box: Engine, speaker: str) -> None:
+    """Within 3 dB on sentences that the correction was not measured on, none of them clipped."""
+    clip = speech_level(*box.checkpoint.references[speaker].read())
+    for seed, text in enumerate(UNSEEN):
+        samples = box.synthesize(text, speaker, seed=seed).samples
+        assert speech_level(samples, 24_000) == pytest.approx(clip, abs=3)
+        assert np.abs(samples).max() < 1
+
+
+def test_the_loss_of_level_was_the_vocoders(box: Engine) -> None:
+    """A clip without the noise of rounding comes back 9 dB quieter; with it in the mel, at its level."""
+    import soxr
+
+    samples, rate = next(iter(box.checkpoint.references.values())).read()
+    smooth = soxr.resample(soxr.resample(samples, rate, 15_800), 15_800, rate)
+    parts = box._open()
+    with torch.inference_mode():
+        mel = parts.model.mel_spec(torch.from_numpy(smooth)[None])
+        plain = parts.vocoder._vocoder.decode(mel)[0].numpy()
+        mended = parts.vocoder.decode(mel)[0].numpy() / parts.vocoder._gain
+    assert speech_level(plain, rate) < speech_level(samples, rate) - 9
+    assert speech_level(mended, rate) == pytest.approx(speech_level(samples, rate), abs=1.5)
+
+
 def test_the_mel_is_upstreams_to_the_bit(box: Engine) -> None:
     """The same tokens and noise through upstream's own `CFM.sample` give the same frames."""
     parts = box._open()
@@ -84,6 +116,45 @@ def test_another_language_is_refused_by_name(box: Engine, words: str) -> None:
 def test_short_messages_have_a_sane_length(box: Engine, words: str) -> None:
     """One word is neither dropped nor drawn out."""
     assert 0.2 < box.synthesize(words).seconds < 4
+
+
+@pytest.mark.parametrize("words", ["你好世界你好世界", "Привет, как дела", "......", "😀😀"])
+def test_a_transcript_is_checked_like_the_words(box: Engine, words: str) -> None:
+    """Its length would set the pace, and its sounds are guesses."""
+    clip = next(iter(box.checkpoint.references.values())).audio
+    with pytest.raises(ReferenceClipError, match="exactly what the clip says"):
+        box.synthesize(WORDS, Voice(clip, words))
+
+
+def test_numbers_of_numpy_are_numbers(box: Engine) -> None:
+    """A seed or a speed from an array gives what Python's own gives."""
+    plain = box.synthesize(WORDS, seed=3, speed=1.5)
+    assert np.array_equal(
+        box.synthesize(WORDS, seed=np.int64(3), speed=np.float32(1.5)).samples, plain.samples
+    )  # type: ignore[arg-type]
+    for seed, speed in (
+        (np.bool_(True), 1.0),
+        (3.0, 1.0),
+        (np.int64(-1), 1.0),
+        (0, np.float32("nan")),
+        (0, "1"),
+    ):
+        with pytest.raises(OptionsError):
+            box.synthesize(WORDS, seed=seed, speed=speed)  # type: ignore[arg-type]
+
+
+def test_a_pause_in_the_clip_does_not_slow_the_speech(box: Engine) -> None:
+    """Nor does noise around it: about as long as without, and a warning."""
+    voice = box.checkpoint.references["slt"]
+    samples, rate = voice.read()
+    noise = (10 ** (-41 / 20) * np.random.default_rng(0).standard_normal(3 * rate)).astype(np.float32)
+    middle = int(0.93 * rate)
+    plain = box.synthesize(WORDS, "slt")
+    assert plain.warnings == ()
+    for parts in ([samples[:middle], 0 * noise, samples[middle:]], [noise, samples, noise]):
+        slow = box.synthesize(WORDS, Voice(np.concatenate(parts), voice.text, rate))
+        assert slow.seconds == pytest.approx(plain.seconds, rel=0.2)
+        assert len(slow.warnings) == 1
 
 
 def test_an_unknown_voice_lists_the_known_ones(box: Engine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from pathlib import Path
 
 import numpy as np
@@ -159,3 +160,73 @@ def test_timings_cannot_be_changed() -> None:
     """A measured time stays as it was measured."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         Timings(0, 0, 0, 0, 0).total = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "container", "subtype", "exact"),
+    [
+        ("a.wav", "WAV", "PCM_16", True),
+        ("a.FLAC", "FLAC", "PCM_16", True),
+        ("a.ogg", "OGG", "VORBIS", False),
+        ("a.opus", "OGG", "OPUS", False),
+        ("a.mp3", "MP3", "MPEG_LAYER_III", False),
+    ],
+)
+def test_the_suffix_names_the_format(
+    tmp_path: Path, name: str, container: str, subtype: str, exact: bool
+) -> None:
+    """The file is what it is called, reads back as what was saved, and is what `encode` gives."""
+    t = np.arange(2 * SAMPLE_RATE) / SAMPLE_RATE
+    samples = (0.3 * np.sin(2 * np.pi * 200 * t)).astype(np.float32)
+    audio(samples).save(tmp_path / name)
+    info = soundfile.info(tmp_path / name)
+    assert (info.format, info.subtype, info.samplerate, info.channels) == (container, subtype, 24_000, 1)
+    read, _ = soundfile.read(tmp_path / name, dtype="float32")
+    assert len(read) == pytest.approx(len(samples), abs=0 if exact else 4000)
+    assert np.std(read) == pytest.approx(np.std(samples), rel=0.05)
+    if exact:
+        assert (tmp_path / name).read_bytes() == audio(samples).encode(container.lower())
+
+
+def test_raw_pcm_is_16_bit_little_endian(tmp_path: Path) -> None:
+    """No header, two bytes a sample: for a socket or a player that is told so."""
+    samples = np.array([0.0, 0.5, -0.5, 1.5, -3.0], np.float32)
+    audio(samples).save(tmp_path / "a.pcm")
+    expected = np.array([0, 16384, -16384, 32767, -32768], "<i2")
+    np.testing.assert_allclose(np.frombuffer((tmp_path / "a.pcm").read_bytes(), "<i2"), expected, atol=1)
+    assert audio(samples).encode("pcm") == (tmp_path / "a.pcm").read_bytes()
+
+
+def test_a_minute_and_more_is_encoded_by_every_codec() -> None:
+    """The Vorbis encoder of libsndfile overflows its stack where it is given all at once."""
+    samples = (0.1 * np.random.default_rng(0).standard_normal(120 * SAMPLE_RATE)).astype(np.float32)
+    for name in ("ogg", "opus", "flac"):
+        assert soundfile.info(io.BytesIO(audio(samples).encode(name))).duration == pytest.approx(120, abs=0.2)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a", "a.wav.bak", ".wav", "wav"])
+def test_a_suffix_that_names_no_format_is_refused(tmp_path: Path, name: str) -> None:
+    """Never a WAV by another name; the cure lists what there is. A format that is named wins."""
+    spoken = audio(np.zeros(100, np.float32))
+    with pytest.raises(OutputError, match=r"expected one of \.wav .*\.opus"):
+        spoken.save(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+    spoken.save(tmp_path / name, "flac")
+    assert (tmp_path / name).read_bytes()[:4] == b"fLaC"
+
+
+def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
+    """By name, before anything is written."""
+    for format in ("aac", "WAV", "", "../x"):
+        with pytest.raises(OutputError, match="expected one of wav, flac"):
+            audio(np.zeros(100, np.float32)).encode(format)
+
+
+def test_a_read_only_file_stays(tmp_path: Path) -> None:
+    """Also for root, who may write it: somebody has said that it shall not change."""
+    target = tmp_path / "a.wav"
+    target.write_bytes(b"mine")
+    target.chmod(0o444)
+    with pytest.raises(OutputError, match="read-only"):
+        audio(np.zeros(10, np.float32)).save(target)
+    assert target.read_bytes() == b"mine"

@@ -93,6 +93,8 @@ def test_a_file_that_is_not_the_one_named_is_refused(folder: Path, file: str, da
         {"references": {"a": "clip.wav"}},
         {"default_reference": "gone"},
         {"references": {"a": {"file": "a.wav", "text": ""}}},
+        {"level": 5},
+        {"level": {"bits": 16, "gain_db": "loud"}},
     ],
 )
 def test_a_manifest_of_another_shape_is_refused(folder: Path, changes: dict[str, Any]) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import soundfile
+import typer
 from typer.testing import CliRunner
 
-from engine import cli
+from engine import cli, commands
 from engine.options import Options
 
 Run = Any
@@ -86,6 +90,9 @@ def test_every_option_has_a_flag_with_its_help() -> None:
     shown = CliRunner().invoke(cli.app, ["speak", "--help"], env={"COLUMNS": "200"}).output
     unbroken = "".join(shown.split())
     for field in dataclasses.fields(Options):
+        if field.name in commands.IDLE:
+            assert f"--{field.name.replace('_', '-')}" not in shown
+            continue
         assert f"--{field.name.replace('_', '-')}" in shown
         assert "".join(field.metadata["help"].split(":")[0][:40].split()) in unbroken
 
@@ -101,7 +108,14 @@ def test_every_option_has_a_flag_with_its_help() -> None:
         (["--seed", -1], "seed=-1"),
         (["--device", "cuda:99"], "device='cuda:99'"),
         (["--checkpoint", "gone"], "checkpoint 'gone'"),
-        (["--checkpoint", ""], "checkpoint ''"),
+        (["--checkpoint", ""], "--checkpoint ''"),
+        (["--format", "aac"], "format 'aac'"),
+        (["--threads", 0], "--threads 0"),
+        (["--threads", 99999], "--threads 99999"),
+        (["--file", "words.txt"], "TEXT and --file"),
+        (["--ref", "/dev/zero", "--ref-text", "words"], "not a regular file"),
+        (["--ref", "a.wav", "--ref-text", "......"], "reference text '......'"),
+        (["--voice", "", "--ref", "a.wav", "--ref-text", "words"], "--voice and --ref"),
         (["--vocoder", "gone"], "vocoder folder gone"),
         (["--voice", "gone"], "voice 'gone'"),
         (["--ref", "gone.wav", "--ref-text", "words"], "gone.wav"),
@@ -141,7 +155,14 @@ def tmp_path_with_weights(folder: Path) -> Path:
 
 @pytest.mark.parametrize(
     "more",
-    [["--precision", "fp8"], ["--turbo"], ["--nfe", "many"], ["extra"], ["--compile", "reduce-overhead"]],
+    [
+        ["--precision", "fp8"],
+        ["--turbo"],
+        ["--nfe", "many"],
+        ["extra"],
+        ["--batch", 2],
+        ["--first-piece", 5],
+    ],
 )
 def test_an_unknown_flag_or_value_is_a_usage_error(run: Run, tmp_path: Path, more: list[str]) -> None:
     """The parser's own message and exit code."""
@@ -168,13 +189,14 @@ def test_bad_text_and_clips_are_refused_before_the_model_is_loaded(
     assert said.startswith("ishowtts: ")
 
 
-@pytest.mark.parametrize("name", ["gone/out.wav", "folder", ""])
+@pytest.mark.parametrize("name", ["gone/out.wav", "folder", "", "out.txt", "out", "readonly.wav"])
 def test_an_unwritable_output_is_refused_before_the_model_is_loaded(
     run: Run, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is computed for a result that has no place."""
     monkeypatch.setattr("engine.checkpoint.find", None)
     (tmp_path / "folder").mkdir()
+    (tmp_path / "readonly.wav").touch(0o444)
     code, _, said = run(*speak(tmp_path / name))
     assert code == 2
     assert "output" in said
@@ -221,3 +243,232 @@ def test_profile_refuses_what_cannot_be_meant_before_the_model_is_loaded(
     code, printed, said = run("profile", *more)
     assert (code, printed) == (2, "")
     assert f"ishowtts: {sentence}" in said
+
+
+def whole(printed: str) -> str:
+    """What was printed, unwrapped."""
+    return " ".join(printed.split())
+
+
+@pytest.mark.parametrize("source", ["-", "--file", "argument"])
+def test_words_come_from_the_argument_stdin_or_a_file(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    """The same words give the same bytes, with the mark that some editors put before UTF-8 and without."""
+    words = "Café, chat!"
+    run(*speak(tmp_path / "expected.wav", text=words))
+    file = tmp_path / "words.txt"
+    file.write_bytes(b"\xef\xbb\xbf" + words.encode() + b"\n")
+    arguments = speak(tmp_path / "out.wav", text="TEXT")
+    if source == "argument":
+        arguments[1] = words
+    elif source == "-":
+        arguments[1] = "-"
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(file.open("rb")))
+    else:
+        arguments[1:2] = ["--file", file]
+    assert run(*arguments)[0] == 0
+    assert (tmp_path / "out.wav").read_bytes() == (tmp_path / "expected.wav").read_bytes()
+    assert commands._words(None, file) == words + "\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"caf\xe9", "byte 0xe9 at 3"),
+        (b"", "no letter or digit"),
+        (b"\x00\x00", "no letter or digit"),
+        (b"a " * 10_000, "at most 5000"),
+        (None, "No such file"),
+    ],
+)
+def test_a_file_of_no_words_is_refused_before_the_model_is_loaded(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, sentence: str
+) -> None:
+    """Missing, empty, foreign or too long: one sentence."""
+    monkeypatch.setattr("engine.checkpoint.find", None)
+    file = tmp_path / "words.txt"
+    if content is not None:
+        file.write_bytes(content)
+    code, _, said = run("speak", "--file", file, "-o", tmp_path / "out.wav")
+    assert code == 2
+    assert sentence in said
+    assert said.count("ishowtts: ") == 1
+
+
+def test_bytes_that_are_no_utf8_are_refused_as_an_argument(run: Run, tmp_path: Path) -> None:
+    """Their letters are not dropped; UTF-8 that an ASCII locale could not decode is read all the same."""
+    code, _, said = run("speak", "caf\udce9", "-o", tmp_path / "out.wav")
+    assert (code, "byte 0xe9" in said) == (2, True)
+    assert commands._words("caf\udcc3\udca9", None) == "café"
+
+
+@pytest.mark.parametrize("arguments", [[], ["-o", "out.wav"], ["Hello."]])
+def test_without_words_or_output_the_sentence_says_how(run: Run, arguments: list[str]) -> None:
+    """No text, no place for the audio, or neither."""
+    code, printed, said = run("speak", *arguments)
+    assert (code, printed) == (2, "")
+    assert re.search("no text|no output", said)
+    assert "--" in said
+
+
+@pytest.mark.parametrize("text", ["-5 degrees", "-x", "-.5", "--five degrees"])
+def test_a_text_that_begins_with_a_dash_is_told_of_the_two_dashes(
+    run: Run, tmp_path: Path, text: str
+) -> None:
+    """It looks like a flag, and is refused as one; behind -- it is spoken."""
+    code, _, said = run(*speak(tmp_path / "out.wav", text=text))
+    assert code == 2
+    assert "goes behind --" in said
+    arguments = speak(tmp_path / "out.wav")
+    assert run(arguments[0], *arguments[2:], "--", text + " one")[0] == 0
+
+
+def test_audio_goes_to_stdout_and_nothing_else_does(tmp_path: Path) -> None:
+    """A program that reads it gets the very bytes of the file; what there is to say is on stderr."""
+    arguments = [str(one) for one in speak(tmp_path / "out.wav")]
+    command = [sys.executable, "-m", "engine.cli"]
+    subprocess.run([*command, *arguments], check=True, capture_output=True)
+    arguments[arguments.index("-o") + 1] = "-"
+    piped = subprocess.run([*command, *arguments], check=True, capture_output=True)
+    assert piped.stdout == (tmp_path / "out.wav").read_bytes()
+    assert b"s of audio" in piped.stderr
+    raw = subprocess.run([*command, *arguments, "--format", "pcm"], check=True, capture_output=True)
+    assert raw.stdout == piped.stdout[44:]
+
+
+def test_json_and_audio_do_not_share_stdout(run: Run) -> None:
+    """One of them would be unreadable."""
+    code, _, said = run(*speak(Path("-")), "--json")
+    assert (code, "--json and -o - together" in said) == (2, True)
+
+
+def test_a_format_is_written_whatever_the_file_is_called(run: Run, tmp_path: Path) -> None:
+    """`--format` wins over the suffix."""
+    assert run(*speak(tmp_path / "out.bin", "--format", "flac"))[0] == 0
+    assert soundfile.info(tmp_path / "out.bin").format == "FLAC"
+
+
+def fake_player(folder: Path, code: int) -> Path:
+    """A folder with a player that keeps a copy of what it plays."""
+    folder.mkdir()
+    player = folder / "aplay"
+    player.write_text(
+        f'#!/bin/sh\n[ "$1" = -q ] && cp "$2" {folder}/heard.wav; echo no card >&2; exit {code}\n'
+    )
+    player.chmod(0o755)
+    return folder
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_play_hands_the_audio_to_a_player(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """No file is asked for; a player that fails is an error with its own words."""
+    bin = fake_player(tmp_path / "bin", code)
+    monkeypatch.setenv("PATH", f"{bin}:/bin:/usr/bin")
+    arguments = [one for one in speak(tmp_path / "x", "--play") if one not in ("-o", tmp_path / "x")]
+    exit, printed, said = run(*arguments)
+    assert soundfile.info(bin / "heard.wav").samplerate == 24_000
+    assert exit == (2 if code else 0)
+    assert "played: " in printed
+    assert ("no card" in said) == bool(code)
+
+
+def test_play_without_a_player_is_refused_before_the_model_is_loaded(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sentence names those that would do."""
+    monkeypatch.setattr("engine.checkpoint.find", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    code, _, said = run("speak", "Hello.", "--play")
+    assert code == 2
+    assert "one of aplay, paplay, ffplay, afplay" in said
+
+
+def test_voices_lists_who_speaks_and_what(run: Run) -> None:
+    """Every name that `--checkpoint` knows, with its languages and clips; as JSON too."""
+    from engine.checkpoint import known
+
+    code, printed, _ = run("voices")
+    assert code == 0
+    lines = {line.split()[0]: line for line in printed.splitlines() if line}
+    assert set(known()) <= set(lines)
+    assert re.search(r"box \(default\) +en +slt, rms, awb, kal16", lines["box"])
+    code, printed, _ = run("voices", "--json")
+    entries = {entry["name"]: entry for entry in json.loads(printed)}
+    assert entries.keys() == set(known())
+    assert entries["F5TTS_v1_Base"]["languages"] == ["en", "zh"]
+    assert entries["box"]["voices"][0] == "slt"
+
+
+@pytest.mark.parametrize("argument", ["voices", "--help", "--version"])
+def test_a_first_look_does_not_import_torch(argument: str) -> None:
+    """Nor anything else that takes long: an answer comes at once."""
+    heavy = ["torch", "torchaudio", "scipy", "f5_tts", "vocos", "librosa", "transformers", "soundfile"]
+    script = (
+        f"import sys; sys.argv = ['ishowtts', {argument!r}]\n"
+        "from engine import cli\n"
+        "try: cli.main()\n"
+        f"finally: assert not set({heavy}) & set(sys.modules), sorted(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+def test_the_version_is_the_installed_one(run: Run) -> None:
+    """For the command line and for programs."""
+    from importlib import metadata
+
+    import engine
+
+    assert run("--version")[1] == f"ishowtts {metadata.version('ishowtts-engine')}\n"
+    assert engine.__version__ == metadata.version("ishowtts-engine")
+
+
+def test_help_says_what_to_type_first(run: Run) -> None:
+    """A newcomer can copy the line."""
+    assert 'ishowtts speak "Hello, chat!" -o hello.wav\n' in run("--help")[1]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["speak", "--help"], ["gate", "--help"], ["doctor"], ["voices"], ["--version"]]
+)
+def test_a_closed_pipe_is_no_regression(arguments: list[str]) -> None:
+    """Where nobody reads, the exit code is that of a broken pipe, never 1; and nothing is said about it."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", "engine.cli", *arguments],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, b"")
+
+
+def test_an_interrupt_is_no_regression(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the model is loaded exits as shells expect, 130."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("engine.checkpoint.find", interrupted)
+    assert run(*speak(tmp_path / "out.wav"))[0] == 130
+    aborted = SystemExit(1)  # how a parser of another release ends
+    aborted.__context__ = typer.Abort()
+    assert cli._code(aborted) == 130
+    assert cli._code(SystemExit(1)) == 1
+
+
+def test_what_was_done_to_a_clip_is_said(run: Run, tmp_path: Path, clip: Path) -> None:
+    """Warnings of the audio are on stderr, and in the JSON."""
+    samples, rate = soundfile.read(clip, dtype="float32")
+    soundfile.write(tmp_path / "quiet.wav", samples * 0.03, rate, subtype="FLOAT")
+    more = ["--ref", tmp_path / "quiet.wav", "--ref-text", "Some call me nature,", "--json"]
+    code, printed, said = run(*speak(tmp_path / "out.wav", *more))
+    assert code == 0
+    assert "was raised" in whole(said)
+    assert any("was raised" in sentence for sentence in json.loads(printed)["warnings"])

@@ -106,14 +106,16 @@ def test_the_environment_is_installed_again_only_when_what_describes_it_changes(
 @pytest.mark.parametrize(
     ("arguments", "gate"),
     [
-        ([], False),
-        (["--quick", "--baseline", "x.json"], False),
+        ([], True),
+        (["--quick", "--baseline", "x.json"], True),
+        (["--quick", "--reference-toggles", "nfe=16"], False),
+        (["--benchmark-storage=build"], False),
         (["--against", "HEAD~1"], True),
         (["--against=HEAD~1"], True),
         (["--options", "fast_cpu", "--against-options", "reference"], True),
     ],
 )
-def test_comparisons_go_to_the_gate_and_the_rest_to_the_benchmarks(arguments: list[str], gate: bool) -> None:
+def test_everything_goes_to_the_gate_but_the_benchmarks_own_flags(arguments: list[str], gate: bool) -> None:
     """`nox -s perf` is one command for both, and passes its arguments on."""
     command = noxfile.perf_command(arguments)
     assert ("gate" in command) is gate

@@ -70,7 +70,7 @@ def test_ten_minutes_are_refused_without_reading_them(
 ) -> None:
     """The header tells the length; an hour of audio is not decoded to be refused."""
     path = wav(tmp_path / "long.wav", np.zeros(600 * 8000, np.int16), 8000, "PCM_16")
-    monkeypatch.setattr(soundfile, "read", None)
+    monkeypatch.setattr(soundfile.SoundFile, "read", None)
     with pytest.raises(ReferenceClipError, match=r"of 600.00 s.*Cut the clip"):
         Voice(path, "words").read()
 
@@ -265,3 +265,216 @@ def test_a_voice_cannot_be_changed() -> None:
     """Its digest stays true."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         Voice("a.wav", "words").text = "other"  # type: ignore[misc]
+
+
+def syllables(seconds: float, seed: int = 0, rate: int = RATE) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Tone bursts of random length with short gaps, at -20 dBFS: energy like that of speech."""
+    rng, parts, total = np.random.default_rng(seed), [], 0.0
+    while total < seconds:
+        burst, gap = rng.uniform(0.1, 0.3), rng.uniform(0.02, 0.12)
+        t = np.arange(int(burst * rate)) / rate
+        parts += [0.2 * np.sin(2 * np.pi * rng.uniform(120, 250) * t) * np.sin(np.pi * t / burst)]
+        parts += [np.zeros(int(gap * rate))]
+        total += burst + gap
+    return np.concatenate(parts)[: int(seconds * rate)].astype(np.float32)
+
+
+def noise(seconds: float, level: float, seed: int = 1, rate: int = RATE) -> Any:
+    """White noise at `level` dBFS."""
+    return (np.random.default_rng(seed).standard_normal(int(seconds * rate)) * 10 ** (level / 20)).astype(
+        np.float32
+    )
+
+
+@pytest.mark.parametrize("level", [-200, -60, -41, -35, -30])
+@pytest.mark.parametrize("where", ["inside", "before", "after", "around", "throughout"])
+def test_pauses_and_noise_around_do_not_set_the_pace(mel_spec: Any, level: float, where: str) -> None:
+    """Three seconds in which nobody speaks, silent or noisy, leave a clip about as long as without them."""
+    clip = syllables(4.0)
+    middle = 2 * RATE
+    waves = {
+        "inside": np.concatenate([clip[:middle], noise(3, level), clip[middle:]]),
+        "before": np.concatenate([noise(3, level), clip]),
+        "after": np.concatenate([clip, noise(3, level)]),
+        "around": np.concatenate([noise(3, level), clip, noise(3, level)]),
+        "throughout": np.concatenate([clip[:middle], noise(3, -200), clip[middle:]]) + noise(7, level),
+    }
+    plain = reference.condition(Voice(clip, "a dozen words for four seconds", RATE), mel_spec, "cpu")
+    made = reference.condition(Voice(waves[where], "a dozen words for four seconds", RATE), mel_spec, "cpu")
+    assert made.seconds == pytest.approx(plain.seconds, abs=0.35)
+    assert made.frames == pytest.approx(made.seconds * 93.75, abs=1)
+    silent_edge = where != "inside" and level < reference.SILENCE_DB and where != "throughout"
+    assert bool(made.warnings) == (not silent_edge)
+    assert all("nobody speaks" in warning for warning in made.warnings)
+
+
+def test_a_clean_clip_is_conditioned_on_as_it_is() -> None:
+    """Upstream's own examples, one with a pause of 0.9 s, and the clips in the box lose no sample."""
+    from engine.checkpoint import VOICES
+
+    folder = upstream.shipped("infer/examples/basic/basic_ref_en.wav").parent
+    for path in [*folder.glob("*.wav"), *(VOICES / "box" / "references").glob("*.wav")]:
+        voice = Voice(path, "words")
+        clip = voice.prepared()
+        assert clip.warnings == ()
+        assert np.array_equal(clip.samples, reference.trim(*voice.read()))
+        assert np.array_equal(voice.read()[0], soundfile.read(path, dtype="float32")[0])
+
+
+def test_a_click_does_not_end_a_pause() -> None:
+    """A mouse within three seconds of silence is no speech."""
+    pause = np.zeros(3 * RATE, np.float32)
+    pause[RATE : RATE + RATE // 50] = 0.5
+    clip = Voice(np.concatenate([syllables(2), pause, syllables(2, 5)]), "words", RATE).prepared()
+    assert len(clip.samples) / RATE == pytest.approx(4.25, abs=0.3)
+
+
+@pytest.mark.parametrize("level", [0.006, 0.05, 0.15])
+def test_a_quiet_clip_is_raised_before_its_edges_are_trimmed(mel_spec: Any, level: float) -> None:
+    """It conditions like the same clip at full level, its speech stays audible, and a warning says so."""
+    clip = syllables(3)
+    loud = reference.condition(Voice(clip, "a dozen words", RATE), mel_spec, "cpu")
+    quiet = reference.condition(Voice(clip * np.float32(level), "a dozen words", RATE), mel_spec, "cpu")
+    assert quiet.gain == 1.0
+    assert quiet.seconds == pytest.approx(loud.seconds, abs=0.1)
+    assert float(quiet.mel.mean()) == pytest.approx(float(loud.mel.mean()), abs=0.3)
+    assert any("dBFS" in warning for warning in quiet.warnings)
+    assert loud.warnings == ()
+
+
+@pytest.mark.parametrize("offset", [0.3, -0.1])
+def test_a_constant_offset_is_taken_off_and_named(offset: float) -> None:
+    """It would hide every silence, and be most of the level."""
+    clip = syllables(2)
+    voice = Voice(clip + np.float32(offset), "words", RATE)
+    np.testing.assert_allclose(voice.read()[0], clip - clip.mean(), atol=1e-4)
+    assert any(f"offset of {offset + clip.mean():.3f}" in warning for warning in voice.prepared().warnings)
+
+
+def test_a_clip_of_nothing_but_an_offset_is_silent() -> None:
+    """And the sentence names the offset."""
+    with pytest.raises(ReferenceClipError, match=r"silent but for a constant offset of 0\.300"):
+        Voice(np.full(RATE, 0.3, np.float32), "words", RATE).read()
+
+
+@pytest.mark.parametrize("factor", [-1.0, -0.95])
+def test_channels_that_cancel_are_named(factor: float) -> None:
+    """A cable wired the wrong way is not a broken microphone."""
+    clip = syllables(2)
+    with pytest.raises(ReferenceClipError, match=r"cancel each other.*Pass one channel"):
+        Voice(np.stack([clip, np.float32(factor) * clip], axis=1), "words", RATE).read()
+
+
+@pytest.mark.parametrize("other", [np.zeros(2 * RATE, np.float32), syllables(2, 9)])
+def test_channels_that_differ_are_a_recording(other: Any) -> None:
+    """One silent channel, or two speakers, are averaged."""
+    clip = syllables(2)
+    samples, _ = Voice(np.stack([clip, other], axis=1), "words", RATE).read()
+    np.testing.assert_allclose(samples, (clip + other) / 2, atol=1e-6)
+
+
+def test_channels_may_come_first() -> None:
+    """[c, n] is what torchaudio gives, [n, c] what soundfile does; both are the same clip."""
+    clip = np.stack([syllables(2), syllables(2, 3), syllables(2, 4)])
+    for shaped in (clip, clip[:1], clip[:2]):
+        first = Voice(shaped, "words", RATE).read()[0]
+        assert np.array_equal(first, Voice(shaped.T, "words", RATE).read()[0])
+        np.testing.assert_allclose(first, shaped.mean(axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(RATE, 100), (1, 2, RATE), (2, RATE, 1), ()])
+def test_a_shape_that_is_no_clip_is_refused_with_the_right_ones(shape: tuple[int, ...]) -> None:
+    """Batches, spectrograms and single numbers."""
+    with pytest.raises(ReferenceClipError, match=r"\[n\], \[n, channels\] or \[channels, n\]"):
+        Voice(np.full(shape, 0.1, np.float32), "words", RATE).read()
+
+
+FORMATS = [
+    ("wav", "WAV", "PCM_U8"),
+    ("wav", "WAV", "PCM_16"),
+    ("wav", "WAV", "PCM_24"),
+    ("wav", "WAV", "PCM_32"),
+    ("wav", "WAV", "FLOAT"),
+    ("wav", "WAV", "DOUBLE"),
+    ("wav", "WAV", "ULAW"),
+    ("flac", "FLAC", "PCM_16"),
+    ("flac", "FLAC", "PCM_24"),
+    ("ogg", "OGG", "VORBIS"),
+    ("opus", "OGG", "OPUS"),
+    ("mp3", "MP3", "MPEG_LAYER_III"),
+    ("aiff", "AIFF", "PCM_16"),
+    ("w64", "W64", "PCM_16"),
+]
+
+
+@pytest.mark.parametrize(("suffix", "container", "subtype"), FORMATS)
+@pytest.mark.parametrize("rate", [8_000, 24_000, 48_000])
+def test_formats_and_depths_are_read(
+    tmp_path: Path, suffix: str, container: str, subtype: str, rate: int
+) -> None:
+    """What libsndfile reads is a clip; lossy ones come out about as loud."""
+    path = tmp_path / f"clip.{suffix}"
+    soundfile.write(path, syllables(2, rate=rate), rate, format=container, subtype=subtype)
+    samples, read = Voice(path, "words").read()
+    assert read == rate
+    assert np.std(samples) == pytest.approx(np.std(syllables(2, rate=rate)), rel=0.1)
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 44_100, 96_000, 192_000])
+def test_rates_up_to_192_khz_are_conditioned_on(mel_spec: Any, tmp_path: Path, rate: int) -> None:
+    """The clip lasts as long as it did."""
+    path = wav(tmp_path / "a.wav", syllables(2, rate=rate), rate)
+    assert reference.condition(Voice(path, "ten words"), mel_spec, "cpu").seconds == pytest.approx(2, abs=0.3)
+
+
+@pytest.mark.parametrize("what", ["read", "digest", "prepared"])
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path, what: str) -> None:
+    """A pipe would hang, and a device never ends, be it read or looked up in the cache."""
+    import os
+
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), Path("/dev/null"), tmp_path):
+        with pytest.raises(
+            ReferenceClipError, match=r"^reference clip [^ ]+ \(not a regular file\): expected"
+        ):
+            getattr(Voice(path, "words"), what)()
+
+
+@pytest.mark.parametrize("what", ["read", "digest"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_huge_file_is_refused_by_its_size(tmp_path: Path, what: str, whole: bool) -> None:
+    """1.5 GB, of which not a byte is read: the file has none, but for its header."""
+    path = wav(tmp_path / "big.wav", syllables(1), subtype="PCM_16")
+    if not whole:
+        path.write_bytes(b"")
+    with path.open("r+b") as file:
+        file.truncate(1_500_000_000)
+    with pytest.raises(ReferenceClipError, match="of 1500 MB: expected at most 67 MB"):
+        getattr(Voice(path, "words"), what)()
+
+
+def test_more_channels_than_a_recorder_has_are_refused(tmp_path: Path) -> None:
+    """By the header, before they are decoded."""
+    path = wav(tmp_path / "many.wav", np.full((RATE, 40), 0.1, np.float32))
+    with pytest.raises(ReferenceClipError, match="40 channels: expected at most 32"):
+        Voice(path, "words").read()
+
+
+@pytest.mark.parametrize("text", ["......", "😀🎉", "?!", "\u200b", "a\n" * 4000, "half \ud800 pair"])
+def test_a_transcript_is_checked_like_words(text: str) -> None:
+    """Where the words would be refused, the transcript is, and the error is that of the clip."""
+    with pytest.raises(ReferenceClipError, match="exactly what the clip says"):
+        Voice(syllables(1), text, RATE)
+
+
+@pytest.mark.parametrize("text", ["你好世界", "Привет, как дела", "Hello и привет", "नमस्ते"])
+def test_a_transcript_in_a_language_that_the_checkpoint_does_not_speak_is_refused(text: str) -> None:
+    """Its sounds would be guessed, and the pace with them."""
+    with pytest.raises(ReferenceClipError, match="'box' speaks English only"):
+        Voice(syllables(1), text, RATE).words(("en",), "box")
+
+
+def test_a_transcript_conditions_in_its_normal_form(mel_spec: Any) -> None:
+    """Combining marks are composed and blanks are single, as in the words to say."""
+    voice = Voice(syllables(2), " cafe\u0301  words\u200b ", RATE)
+    assert reference.condition(voice, mel_spec, "cpu").text.split() == ["café", "words"]

@@ -144,7 +144,8 @@ class Run(Frozen):
     `threshold` (0.2: 20 % slower) overrides the baseline's limit of the time ratio. `questions` were asked,
     and `base_said` tells why this base was compared with. With a base, every block holds the same processes,
     two of each arm (twins 0 and 1) or one of each, whose calls are paired: call i of all has one seed.
-    Without, each block is one process of the candidate. `quality` is None where it was not judged.
+    Without, each block is one process of the candidate. `quality` is None where it was not judged. `notes`
+    are what people should know of the measurement.
     """
 
     schema_version: Literal[2] = 2
@@ -163,6 +164,7 @@ class Run(Frozen):
     processes: Annotated[tuple[Process, ...], Field(min_length=1)]
     work: dict[Arm, dict[str, Work]] = Field(default_factory=dict)
     quality: Quality | None = None
+    notes: tuple[str, ...] = ()
     verdict: Verdict | None = None
 
     @model_validator(mode="after")

@@ -143,4 +143,4 @@ def _notes(
     notes += [said for name, said in flags.items() if getattr(accepted, name)]
     if not run.candidate.trained:
         notes.append(f"{run.candidate.checkpoint} is untrained: its speech is noise")
-    return [*notes, *trust.notes(run)]
+    return [*notes, *trust.notes(run), *run.notes]

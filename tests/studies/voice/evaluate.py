@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from engine import durations, upstream
+from engine import durations, level, upstream
+from engine.activity import speech_level
 from engine.errors import EngineError
 from engine.gate.quality import judges
 from engine.gate.quality.judges import words
@@ -45,6 +46,8 @@ class Speaker:
             voice: (soundfile.read(folder / entry["file"], dtype="float32")[0], entry["text"])
             for voice, entry in manifest["references"].items()
         }
+        corrected = level.of(manifest, folder / "voice.json")
+        self.vocoder = level.apply(self.vocos, corrected, self.cfm.mel_spec, "cpu")
         self.cfm.eval()
 
     def say(self, text: str, voice: str, steps: int, seed: int) -> np.ndarray:
@@ -58,17 +61,14 @@ class Speaker:
             torch.from_numpy(clip)[None], [tokens], len(tokens) + 1, steps=steps, cfg_strength=GUIDANCE,
             sway_sampling_coef=SWAY, seed=seed,
         )  # fmt: skip
-        return self.decode(mel[:, frames:].transpose(1, 2))
-
-    def decode(self, mel: Any) -> np.ndarray:
-        """Samples of a log mel [1, 100, n]."""
-        return np.asarray(self.vocos.decode(mel)[0].clamp(-1, 1))
+        return np.asarray(self.vocoder.decode(mel[:, frames:].transpose(1, 2))[0].clamp(-1, 1))
 
     def copy(self, samples: np.ndarray) -> np.ndarray:
         """Samples through mel and vocoder: what the vocoder alone costs."""
         import torch
 
-        return self.decode(self.cfm.mel_spec(torch.from_numpy(samples)[None]))
+        mel = self.cfm.mel_spec(torch.from_numpy(samples)[None])
+        return np.asarray(self.vocos.decode(mel)[0].clamp(-1, 1))
 
 
 def open_vocos(folder: Path) -> Any:
@@ -147,7 +147,8 @@ def judge_share(work: Path, folder: Path, system: str, clips: list[dict[str, Any
             "text": plain(clip["text"]),
             "heard": found.heard,
         }
-        rows.append(row | {"nearest": found.nearest, "mos": found.mos.ovrl})
+        apart = speech_level(samples, RATE) - speech_level(speaker.references[clip["voice"]][0], RATE)
+        rows.append(row | {"nearest": found.nearest, "mos": found.mos.ovrl, "level": apart})
     return rows
 
 
@@ -157,7 +158,7 @@ def plain(text: str) -> str:
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, float | int]:
-    """Corpus error rates, share of right speakers, mean DNSMOS."""
+    """Corpus error rates, share of right speakers, mean DNSMOS, level beside the clips."""
     import jiwer
 
     texts, heard = [row["text"] for row in rows], [row["heard"] for row in rows]
@@ -168,6 +169,15 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, float | int]:
         "cer": round(jiwer.cer(texts, heard), 3),
         "speaker": round(right / len(rows), 3),
         "dnsmos": round(float(np.mean([row["mos"] for row in rows])), 2),
+        "level": levels(rows),
+    }
+
+
+def levels(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Mean decibels by which the speech of each voice is louder than its reference clip."""
+    return {
+        voice: round(float(np.mean([row["level"] for row in rows if row["voice"] == voice])), 1)
+        for voice in sorted({row["voice"] for row in rows})
     }
 
 

@@ -43,9 +43,11 @@ def vocos(work: Path, minutes: float) -> None:
 
 def publish(work: Path, out: Path) -> None:
     """Write the voice folder."""
+    from tests.studies.voice import levels
     from tests.studies.voice.export import export
 
     export(work, out)
+    levels.calibrate(out)
 
 
 def judge(work: Path, out: Path) -> None:

@@ -79,7 +79,7 @@ def test_against_a_revision_both_arms_have_the_same_toggles(
     git(tmp_path, "commit", "-q", "--allow-empty", "-m", "first")
     monkeypatch.setattr(revisions, "checkout", lambda: tmp_path)
     with run.targets(run.Request(against="HEAD", options="nfe=7"), MATERIAL) as arms:
-        assert arms["base"].root != arms["candidate"].root == tmp_path
+        assert len({arms["base"].root, arms["candidate"].root, tmp_path}) == 3
         assert arms["base"].options == arms["candidate"].options == "nfe=7"
         assert arms["base"].revision == arms["candidate"].revision
 
@@ -199,7 +199,14 @@ def test_the_gate_looks_at_the_machine_after_each_block(
     )
     monkeypatch.setattr(run.check, "after_block", after_block)
     said: list[str] = []
-    request = run.Request(quick=True, seed=1, force=force, quality=False, records=tmp_path / "records")
+    request = run.Request(
+        against_options="reference",
+        quick=True,
+        seed=1,
+        force=force,
+        quality=False,
+        records=tmp_path / "records",
+    )
     found = run.gate(request, said.append).run
     assert found.forced is force
     assert [after.fit for after in found.after_blocks] == [True, False, False]
@@ -233,7 +240,7 @@ def test_the_gate_judges_what_was_timed(
     monkeypatch.setattr(run.process, "opener", lambda *_, outputs, **__: speakers.opening(answers)(outputs))
     monkeypatch.setattr(run.quality_pass, "prepare", prepare)
     monkeypatch.setattr(run.quality_pass.judges, "judge_all", speakers.heard)
-    request = run.Request(quick=True, seed=1, records=tmp_path / "records")
+    request = run.Request(against_options="reference", quick=True, seed=1, records=tmp_path / "records")
     outcome = run.gate(request, lambda said: None)
     assert outcome.run.verdict is not None
     assert outcome.run.verdict.code == (1 if truncated else 0)
@@ -296,6 +303,33 @@ def test_an_error_is_one_sentence_and_exit_two(
 def test_a_missing_baseline_is_an_error_before_anything_is_measured(tmp_path: Path) -> None:
     """The gate fails closed."""
     with pytest.raises(BaselineError, match=r"gone\.json"):
-        run.gate(run.Request(baseline=tmp_path / "gone.json"), lambda said: None)
+        run.gate(run.Request(against="HEAD", baseline=tmp_path / "gone.json"), lambda said: None)
     with pytest.raises(UsageError):
         samples.write(builders.run(), tmp_path, keep=0)
+
+
+def test_without_flags_the_base_is_an_older_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A preset against the reference of the same checkout cannot see that both became slower."""
+    said: list[str] = []
+    older = revisions.Base("0123456789ab", "0123456789, HEAD~1: the commit before")
+    monkeypatch.setattr(revisions, "default_base", lambda root, dirty: older)
+    assert run.with_base(run.Request(), said.append).against == "0123456789ab"
+    assert said == ["Compared with 0123456789, HEAD~1: the commit before"]
+    for named in (run.Request(against="HEAD"), run.Request(against_options="reference")):
+        assert run.with_base(named, said.append) == named
+
+
+def test_a_first_commit_has_nothing_to_compare_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an error that names the cure, and no pass."""
+    none = revisions.Base(None, "no base: 0123456789 is the first commit")
+    monkeypatch.setattr(revisions, "default_base", lambda root, dirty: none)
+    with pytest.raises(UsageError, match=r"first commit.*--against-options"):
+        run.with_base(run.Request(), lambda said: None)
+
+
+def test_both_arms_run_from_checkouts_beside_each_other() -> None:
+    """Path, file system and caches are alike for both."""
+    with run.targets(run.Request(against="HEAD"), MATERIAL) as arms:
+        assert arms["base"].root.parent == arms["candidate"].root.parent
+        assert len(str(arms["base"].root)) == len(str(arms["candidate"].root))
+        assert (arms["candidate"].root / "engine" / "__init__.py").is_file()

@@ -126,11 +126,13 @@ def test_reference_masks_leave_something_to_hear_and_to_say() -> None:
 def test_the_card_says_what_was_missed() -> None:
     """Targets are judged from the scores, reached or missed."""
     good = {"wer": 0.2, "cer": 0.1, "speaker": 1.0, "dnsmos": 3.0, "clips": 100}
+    good |= {"level": {"slt": -0.4, "rms": 1.2}}
     good |= {"source": dict(good)}
-    text = card.verdict(
-        {"source": good, "NFE 16": good, "NFE 7": good | {"wer": 0.4, "speaker": 0.9, "dnsmos": 2.5}}
-    )
-    assert text.count("**missed**") == 3
+    bad = good | {"wer": 0.4, "speaker": 0.9, "dnsmos": 2.5, "level": {"slt": -9.6}}
+    text = card.verdict({"source": good, "NFE 16": good, "NFE 7": bad})
+    assert text.count("**missed**") == 4
+    assert "NFE 7: level -9.6 dB, target 3 dB: **missed**" in text
+    assert "NFE 16: level +1.2 dB, target 3 dB: reached" in text
     assert "NFE 16: WER +0.000" in text
 
 
