@@ -1,8 +1,8 @@
 """How far identical code differs from block to block: live pairs beside processes one after the other.
 
-    python -m tests.studies.live_pairs --minutes 20              # a quiet machine
-    python -m tests.studies.live_pairs --minutes 20 --burden     # one core has another program on it
-    python -m tests.studies.live_pairs --minutes 10 --slow 1.05  # is a slow-down of 5 % seen?
+    nox -s study -- live-pairs --minutes 20              # a quiet machine
+    nox -s study -- live-pairs --minutes 20 --burden     # one core has another program on it
+    nox -s study -- live-pairs --minutes 10 --slow 1.05  # is a slow-down of 5 % seen?
 
 Both ways take turns in one session, with equal wall time, and so meet the same machine. Live pairs are
 measured by the gate's own instrument. The other way is the gate's former one: four processes in the order
@@ -205,7 +205,7 @@ def save(path: Path, name: str, report: Mapping[str, Any]) -> None:
     """Put the session beside the others of the file, in place of an older one of its name."""
     content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"schema_version": 1}
     sessions = content.get("sessions", {}) | {name: report}
-    content |= {"command": "python -m tests.studies.live_pairs", "sessions": sessions}
+    content |= {"command": "nox -s study -- live-pairs", "sessions": sessions}
     write_atomically(path, json.dumps(content, indent=1) + "\n")
 
 
@@ -268,7 +268,7 @@ def _name(given: argparse.Namespace) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m tests.studies.live_pairs", description=__doc__.splitlines()[0]
+        prog="nox -s study -- live-pairs", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--minutes", type=float, default=20.0, help="of both ways together")
     parser.add_argument("--burden", action="store_true", help="keep one core busy with another program")

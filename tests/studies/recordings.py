@@ -1,6 +1,6 @@
 """Recordings of real machines: the live pairs of identical code, block by block, for calibration to replay.
 
-Each is a file in baselines/recordings, made by `python -m tests.studies.live_pairs`.
+Each is a file in baselines/recordings, made by `nox -s study -- live-pairs`.
 """
 
 from __future__ import annotations

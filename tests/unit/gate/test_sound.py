@@ -17,6 +17,7 @@ from engine.gate.data.outputs import Quality, TimedChange
 from engine.gate.data.samples import Run
 from engine.gate.data.verdict import Judgement
 from engine.gate.listening import votes
+from engine.gate.listening.ballots import Entry, Sheet
 from engine.gate.quality import judges
 from engine.gate.verdict import sound
 from tests.unit.gate import builders, speakers, test_votes
@@ -119,10 +120,10 @@ def ballots(run: Run, drop: int) -> votes.Votes:
     assert run.quality is not None
     said = run.quality.candidate.scores, run.quality.base.scores
     pairs = [
-        votes.Entry(name=name, text="Text.", voice="one", a=said[0][name].output, b=said[1][name].output)
+        Entry(name=name, text="Text.", voice="one", a=said[0][name].output, b=said[1][name].output)
         for name in said[0]
     ]
-    page = votes.Sheet(a="candidate", b="base", pairs=tuple(pairs))
+    page = Sheet(a="candidate", b="base", pairs=tuple(pairs))
     cast = [test_votes.ballot(page, listener, [drop] * len(page.pairs)) for listener in range(7)]
     return votes.Votes(page, tuple(cast))
 

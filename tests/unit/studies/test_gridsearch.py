@@ -110,26 +110,21 @@ def rows(searched: list[float], sway: list[float]) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize(
-    ("searched", "better"),
-    [
+def test_only_a_grid_that_is_better_on_unseen_texts_is_shipped(tmp_path: Path) -> None:
+    """In the mean and on three texts of four, so that one text does not decide; the record keeps all rows."""
+    for searched, better in (
         ([0.1, 0.1, 0.1, 0.1], True),
         ([0.1, 0.1, 0.1, 0.25], True),
         ([0.01, 0.01, 0.25, 0.25], False),
         ([0.2, 0.2, 0.2, 0.2], False),
         ([0.1, 0.1, 0.1, 0.9], False),
-    ],
-)
-def test_only_a_grid_that_is_better_on_unseen_texts_is_shipped(
-    searched: list[float], better: bool, tmp_path: Path
-) -> None:
-    """In the mean and on three texts of four, so that one text does not decide; the record keeps all rows."""
-    found = rows(searched, [0.2] * 4)
-    assert gridrecord.better(found, 6) is better
-    gridrecord.write(tmp_path / "grids.json", {"checkpoint": "x"}, {6: (0.0, 1.0)}, found)
-    record = json.loads((tmp_path / "grids.json").read_text())
-    assert record["grids"] == ({"6": [0.0, 1.0]} if better else {})
-    assert len(record["rows"]) == 2
+    ):
+        found = rows(searched, [0.2] * 4)
+        assert gridrecord.better(found, 6) is better
+        gridrecord.write(tmp_path / "grids.json", {"checkpoint": "x"}, {6: (0.0, 1.0)}, found)
+        record = json.loads((tmp_path / "grids.json").read_text())
+        assert record["grids"] == ({"6": [0.0, 1.0]} if better else {})
+        assert len(record["rows"]) == 2
 
 
 def test_every_schedule_is_compared_at_every_step_count() -> None:

@@ -11,7 +11,7 @@ from tests.studies import calibrate_quality
 from tests.studies.quality_corpus import AGAIN, LONG, Cell, Study, Takes, cells
 from tests.studies.quality_plot import plot
 from tests.studies.quality_trials import ANOTHER_SEED, Scenario
-from tests.unit.gate.test_quality_trials import LIMITS, NAN, judged
+from tests.unit.studies.test_quality_trials import LIMITS, NAN, judged
 
 __all__ = ["judged"]  # a fixture
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 from rich.console import Console
@@ -81,9 +81,9 @@ def test_a_value_that_needs_company_works_and_says_so() -> None:
     assert row.reason.startswith("needs steps in 5")
 
 
-@pytest.mark.parametrize(
-    ("ability", "option", "value", "status"),
-    [
+def test_the_price_of_a_toggle_depends_on_the_device() -> None:
+    """What works but brings nothing is told apart, with the reason."""
+    for ability, option, value, status in (
         (CPU, "precision", "fp32", "works"),
         (CPU, "precision", "bf16", "price"),
         (CPU, "vocoder_precision", "fp16", "price"),
@@ -95,15 +95,10 @@ def test_a_value_that_needs_company_works_and_says_so() -> None:
         (ORIN, "compile", "max-autotune", "price"),  # 16 multiprocessors
         (H100, "compile", "max-autotune", "works"),
         (CPU, "compile", "max-autotune", "works"),
-    ],
-)
-def test_the_price_of_a_toggle_depends_on_the_device(
-    ability: Ability, option: str, value: str, status: str
-) -> None:
-    """What works but brings nothing is told apart, with the reason."""
-    row = found(ability, option, value)
-    assert row.status == status
-    assert bool(row.reason) is (status == "price")
+    ):
+        row = found(ability, option, value)
+        assert row.status == status
+        assert bool(row.reason) is (status == "price")
 
 
 def test_packages_come_from_the_metadata() -> None:
@@ -129,12 +124,17 @@ def test_a_compute_device_is_described_as_pytorch_sees_it() -> None:
     assert (ability.multiprocessors > 0) is torch.cuda.is_available()
 
 
-@pytest.mark.parametrize(("status", "code"), [("ok", 0), ("warning", 0), ("unknown", 0), ("unfit", 3)])
-def test_only_unfit_is_exit_code_3(tmp_path: Path, status: Any, code: int) -> None:
+def test_only_unfit_is_exit_code_3(tmp_path: Path) -> None:
     """A warning and an unknown are no refusal."""
-    fitness = Preflight(findings=(Finding(check="x", status=status, observed="a", expected="b"),))
-    machine = describe(plant(tmp_path, machines.plain_pc()))
-    assert doctor.report(machine, fitness, tmp_path, checks=()).exit_code == code
+    for status, code in (
+        ("ok", 0),
+        ("warning", 0),
+        ("unknown", 0),
+        ("unfit", 3),
+    ):
+        fitness = Preflight(findings=(Finding(check="x", status=status, observed="a", expected="b"),))
+        machine = describe(plant(tmp_path, machines.plain_pc()))
+        assert doctor.report(machine, fitness, tmp_path, checks=()).exit_code == code
 
 
 def test_the_report_survives_json(tmp_path: Path) -> None:
@@ -145,20 +145,19 @@ def test_the_report_survives_json(tmp_path: Path) -> None:
     assert report.exit_code == 3
 
 
-@pytest.mark.parametrize(
-    "files", [machines.orin(), machines.orin(locked=False, celsius=90), machines.plain_pc()]
-)
-def test_the_tables_fit_100_columns(tmp_path: Path, files: dict[str, str]) -> None:
+def test_the_tables_fit_100_columns(tmp_path: Path) -> None:
     """Every check, cure and toggle is there, and no line is longer than the terminal."""
-    report = diagnosed(tmp_path, files)
-    text = printed(report)
-    assert max(map(len, text.splitlines())) <= 100
-    for finding in report.preflight.findings:
-        assert finding.check in text
-    for toggle in report.toggles:
-        assert toggle.option in text
-    assert report.machine_key in text
-    assert ("Not fit to measure" in text) is not report.preflight.fit
+    trees = (machines.orin(), machines.orin(locked=False, celsius=90), machines.plain_pc())
+    for number, files in enumerate(trees):
+        report = diagnosed(tmp_path / str(number), files)
+        text = printed(report)
+        assert max(map(len, text.splitlines())) <= 100
+        for finding in report.preflight.findings:
+            assert finding.check in text
+        for toggle in report.toggles:
+            assert toggle.option in text
+        assert report.machine_key in text
+        assert ("Not fit to measure" in text) is not report.preflight.fit
 
 
 def test_brackets_of_the_machine_are_text_and_no_markup(tmp_path: Path) -> None:

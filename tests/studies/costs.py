@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.advisor.architecture import Architecture, Sequence
-from engine.advisor.ceilings import Ceilings
 from engine.errors import UsageError
 from engine.options import Options
+from tests.studies.architecture import Architecture, Sequence
+from tests.studies.ceilings import Ceilings
 
 FREQUENCIES, POSITION_KERNEL, POSITION_GROUPS, CONVNEXT_KERNEL = 256, 31, 16, 7
 """Upstream's constants: width of the time's sinusoids, the position convolutions, and ConvNeXt."""

@@ -4,67 +4,37 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
-from engine.advisor import recommend_record
 from engine.advisor.candidates import STAGES, Candidate, amdahl
-from engine.advisor.gains import Gain, Noise, better_half, measured_gain, predict, stage_factors
-from engine.advisor.profiling import Operator, Profile
-from engine.advisor.recommend import best_set, bounds, rank, recommend, summary, what_next
-from engine.advisor.recommend_record import Findings, Report, Sitting, Sound, Trial, load
+from engine.advisor.gains import Gain, better_half, measured_gain, noise, predict, stage_factors
+from engine.advisor.recommend import best_set, bounds, rank, recommend, what_next
+from engine.advisor.recommendation import Findings, Recommendation, SmallRun, Trial, load, rtfs, stages
 from engine.errors import UsageError
+from engine.gate.data.verdict import Answer
 from engine.options import Options
+from tests.unit.advisor.made_up import (
+    BAD,
+    COSTS,
+    UNSURE,
+    WELL,
+    found,
+    idle,
+    process,
+    profiled,
+    small_run,
+    trial,
+)
 
-COSTS = {"reference": 0.1, "text": 0.05, "sampling": 0.7, "vocoder": 0.1, "other": 0.05}
 NOW = datetime.datetime(2030, 1, 2, tzinfo=datetime.timezone.utc)
-WELL = Sound(heard="within limits", code=0, sentence="Within.")
-BAD = Sound(heard="worse", code=1, sentence="MOS: it fell.")
-UNSURE = Sound(heard="undecided", code=3, sentence="Too few clips.")
-
-
-def profiled(costs: Mapping[str, float] = COSTS, rtf: float = 0.72) -> Profile:
-    """A profile whose stages cost what is given."""
-    whole = sum(costs.values())
-    operators = (Operator("aten::addmm", 0.5 * whole, 10, 0.5), Operator("aten::mul", 0.1 * whole, 9, 0.1))
-    return Profile(
-        checkpoint="made-up", options="reference", machine="test-cpu", text="Hello.", frames=100,
-        audio_seconds=whole / rtf, seconds=whole, rtf=rtf, stages=dict(costs), operators=operators,
-        flops=1e9, peak_mb=100.0, memory=((0.0, 100.0),),
-    )  # fmt: skip
-
-
-def sitting(factors: Mapping[str, float], jitter: Sequence[float] = (1.0, 1.0), **changes: Any) -> Sitting:
-    """Pairs on an engine of `COSTS` at which stages take `factors` of their time."""
-    costs = {name: seconds * factors.get(name, 1.0) for name, seconds in COSTS.items()}
-    return Sitting(
-        rtfs=tuple(0.72 * sum(costs.values()) * noise for noise in jitter),
-        current=tuple(0.72 for _ in jitter),
-        stages=costs,
-        current_stages=dict(COSTS),
-        **{"peak_mb": 100.0, **changes},
-    )
-
-
-def trial(name: str, factors: Mapping[str, float], *, sittings: int = 2, **changes: Any) -> Trial:
-    """A trial of a toggle that changes stages by known factors, with a little noise between its calls."""
-    jitter = [(1.002, 0.999), (0.998, 1.001), (1.001, 1.0)]
-    own = {key: changes.pop(key) for key in ("unproven", "peak_mb", "load_seconds") if key in changes}
-    made = tuple(sitting(factors, jitter[index % 3], **own) for index in range(sittings))
-    return Trial(
-        **{"name": name, "options": name, "touches": tuple(factors), "lossless": True, "sittings": made}
-        | changes
-    )
-
-
-def found(*trials: Trial, **changes: Any) -> Findings:
-    """What was measured."""
-    return Findings(options="reference", trials=trials, peak_mb=100.0, **changes)
 
 
 def candidate(**changes: Any) -> Candidate:
@@ -92,7 +62,7 @@ def test_the_ranking_follows_the_gains_and_names_what_does_nothing() -> None:
 
 def test_a_toggle_that_did_not_engage_has_no_gain_and_stands_last() -> None:
     """However fast it looked: the reason is what was observed."""
-    fast = trial("idle", {"sampling": 0.1}, unproven={"compile": "0 compiled graphs ran"})
+    fast = trial("idle", {"sampling": 0.1}, **idle("compile", "0 compiled graphs ran"))
     rows = rank(found(fast, trial("slow", {"sampling": 1.5})), COSTS)
     assert [(row.name, row.status) for row in rows] == [("slow", "slower"), ("idle", "not engaged")]
     assert rows[-1].gain is None
@@ -107,35 +77,45 @@ def test_faster_but_wrong_ranks_below_what_sounds_right() -> None:
     assert ranked == {"right": "faster", "wrong": "sounds worse"}
 
 
-def test_one_pair_alone_has_no_interval_and_claims_nothing() -> None:
-    """Two numbers cannot say how sure they are."""
-    alone = Trial(name="one", options="one", touches=("sampling",), sittings=(sitting({}, (0.5,)),))
+def test_one_run_alone_has_no_interval_and_claims_nothing() -> None:
+    """Calls of one block do not say how blocks differ."""
+    alone = trial("one", {"sampling": 0.5}, runs=1)
     (row,) = rank(found(alone), COSTS)
     assert (row.status, row.low, row.high) == ("unclear", None, None)
 
 
-def test_noise_between_processes_widens_the_interval() -> None:
-    """Calls of one process agree with each other more than processes do."""
-    apart = [sitting({}, (1.0, 1.001)), sitting({}, (1.2, 1.201)), sitting({}, (0.9, 0.901))]
-    within = Noise.of([[one] for one in apart])
-    between = Noise.of([apart])
-    assert between.half(apart) > 10 * within.half(apart)
-    gain = measured_gain(apart, between)
+def test_the_gain_is_the_mean_over_runs_with_student_s_interval() -> None:
+    """A run is the median of its paired calls; scipy's t over the runs of all trials."""
+    runs = tuple(small_run({}, (pace, pace, 5.0)) for pace in (1.0, 1.2, 0.9))
+    apart = Trial(name="a", options="a", runs=runs)
+    gain = measured_gain(apart, noise([apart]))
+    logs = [-math.log(pace) for pace in (1.0, 1.2, 0.9)]
+    assert apart.log_speed_ups == pytest.approx(logs)
+    low, high = stats.t.interval(0.95, 2, np.mean(logs), stats.sem(logs))
+    assert [math.log(value) for value in gain] == pytest.approx([np.mean(logs), low, high])
     assert gain.low < 1 < gain.high
 
 
 def test_trials_share_what_they_know_of_the_noise() -> None:
-    """Twenty toggles with two pairs each give a narrower interval than one with two pairs."""
-    two = [sitting({}, (1.01, 0.99))]
-    assert Noise.of([two] * 20).half(two) < 0.3 * Noise.of([two]).half(two)
+    """Twenty toggles with two runs each give a narrower interval than one with two runs."""
+    two = Trial(name="two", options="two", runs=(small_run({}, (1.01, 1.01)), small_run({}, (0.99, 0.99))))
+    alone, together = measured_gain(two, noise([two])), measured_gain(two, noise([two] * 20))
+    assert math.log(together.high / together.low) < 0.3 * math.log(alone.high / alone.low)
+
+
+def test_rtf_and_stages_are_those_of_the_calls() -> None:
+    """Seconds for a second of audio."""
+    run = small_run({"sampling": 0.5}, (1.0, 2.0, 2.0), audio=2.0)
+    assert rtfs(run.candidate) == pytest.approx([0.72 * 0.65 / 2 * pace for pace in (1, 2, 2)])
+    assert stages(run.candidate)["sampling"] == pytest.approx(0.35 / (2 / 0.72))
 
 
 factor = st.floats(0.0, 1.0)
 cost = st.floats(0.001, 10.0)
-stages = st.fixed_dictionaries(dict.fromkeys(STAGES, cost))
+costs_of_stages = st.fixed_dictionaries(dict.fromkeys(STAGES, cost))
 
 
-@given(stages, st.sets(st.sampled_from(STAGES), min_size=1), st.data())
+@given(costs_of_stages, st.sets(st.sampled_from(STAGES), min_size=1), st.data())
 def test_no_engine_beats_amdahl(costs: dict[str, float], touched: set[str], data: st.DataObject) -> None:
     """Whatever happens to the stages that a toggle touches, the whole is never faster than the bound."""
     left = {
@@ -153,16 +133,15 @@ def test_what_must_remain_of_a_stage_lowers_the_bound() -> None:
     assert amdahl(COSTS, []) == 1
 
 
-@given(stages, st.sampled_from(STAGES), st.floats(0.01, 1.0), st.floats(1e-6, 3.0))
+@given(costs_of_stages, st.sampled_from(STAGES), st.floats(0.01, 1.0), st.floats(1e-6, 3.0))
 def test_neither_a_gain_nor_a_prediction_passes_the_bound(
     costs: dict[str, float], stage: str, floor: float, ratio: float
 ) -> None:
     """Even where the measurement claims more, by noise or by skipped work."""
-    claimed = Sitting(
-        rtfs=(ratio, ratio), current=(1.0, 1.0),
-        stages={stage: ratio * costs[stage]}, current_stages=costs,
-    )  # fmt: skip
-    one = Trial(name="t", options="t", touches=(stage,), floor=floor, sittings=(claimed, claimed))
+    claimed = SmallRun(
+        base=process("base", costs), candidate=process("candidate", {stage: ratio * costs[stage]})
+    )
+    one = Trial(name="t", options="t", touches=(stage,), floor=floor, runs=(claimed, claimed))
     bound = amdahl(costs, [stage], floor)
     (row,) = rank(found(one), costs)
     assert row.gain is not None
@@ -173,7 +152,7 @@ def test_neither_a_gain_nor_a_prediction_passes_the_bound(
 
 def test_a_gain_beyond_the_bound_is_said() -> None:
     """A vocoder that takes a tenth of the time cannot halve it."""
-    odd = Trial(name="odd", options="odd", touches=("vocoder",), sittings=(sitting({"sampling": 0.3}),) * 2)
+    odd = Trial(name="odd", options="odd", touches=("vocoder",), runs=(small_run({"sampling": 0.3}),) * 2)
     (row,) = rank(found(odd, trial("other", {"sampling": 0.9})), COSTS)[-1:]
     ranked = {one.name: one for one in rank(found(odd), COSTS)}
     assert ranked["odd"].gain == pytest.approx(1 / 0.9)
@@ -201,9 +180,10 @@ def test_what_a_toggle_does_not_touch_is_left_out_of_the_prediction() -> None:
 
 def test_a_stage_that_takes_no_time_has_no_factor() -> None:
     """A cached reference cannot be sped up, and nothing is divided by zero."""
-    cached = trial("c", {}, touches=("reference",), sittings=1)
-    empty = cached.sittings[0].model_copy(update={"current_stages": {**COSTS, "reference": 0.0}})
-    assert stage_factors(cached.model_copy(update={"sittings": (empty,)})) == {"reference": 1.0}
+    empty = process("base", {**COSTS, "reference": 0.0})
+    run = small_run({}).model_copy(update={"base": empty})
+    cached = Trial(name="c", options="c", touches=("reference",), runs=(run,))
+    assert stage_factors(cached) == {"reference": 1.0}
 
 
 @given(st.dictionaries(st.text("abcdef", min_size=1), st.floats(0.2, 5.0), max_size=20))
@@ -223,7 +203,7 @@ def test_seven_step_counts_do_not_crowd_out_everything_else() -> None:
     assert better_half(gains, names) == ["nfe=4", "nfe=5", "hoist=on"]
 
 
-def known(*trials: tuple[dict[str, Any], float, Sound]) -> tuple[list[Candidate], Findings]:
+def known(*trials: tuple[dict[str, Any], float, Answer]) -> tuple[list[Candidate], Findings]:
     """Candidates with their trials, by what each makes of the sampler's time."""
     candidates = [candidate(**changes) for changes, _, _ in trials]
     tried = [
@@ -283,23 +263,23 @@ def test_without_a_gain_there_is_no_set() -> None:
     assert best_set(Options(), *known(({"hoist": True}, 1.0, WELL)), COSTS, 100.0) is None
 
 
-def checked(factors: Mapping[str, float], sound: Sound = WELL, **changes: Any) -> Report:
+def checked(factors: Mapping[str, float], sound: Answer = WELL, **changes: Any) -> Recommendation:
     """A report on two toggles, of which each halves a stage, and on what they did together."""
     trials = (trial("hoist=on", {"sampling": 0.5}), trial("vocoder_backend=onnx", {"vocoder": 0.5}))
-    whole = trial("both", factors, sound=sound, sittings=3, options="hoist=True", **changes)
+    whole = trial("both", factors, sound=sound, runs=3, options="hoist=True", **changes)
     parts = ("hoist=on", "vocoder_backend=onnx")
-    findings = found(*trials, parts=parts, combination=whole, budget=60.0)
+    findings = found(*trials, parts=parts, whole=whole, budget=60.0)
     return recommend(profiled(), findings, 0.45, now=NOW)
 
 
 def test_the_prediction_stands_beside_what_happened() -> None:
     """On an engine whose gains multiply, the error is small; on one where half is lost it is said."""
     right, wrong = checked({"sampling": 0.5, "vocoder": 0.5}), checked({"sampling": 0.9})
-    assert right.check is not None
-    assert wrong.check is not None
-    assert right.check.error == pytest.approx(0, abs=0.01)
-    assert right.check.predicted == pytest.approx(1 / 0.6, rel=0.01)
-    assert wrong.check.error == pytest.approx(0.93 / 0.6 - 1, abs=0.01)
+    assert right.combination is not None
+    assert wrong.combination is not None
+    assert right.combination.error == pytest.approx(0, abs=0.01)
+    assert right.combination.predicted == pytest.approx(1 / 0.6, rel=0.01)
+    assert wrong.combination.error == pytest.approx(0.93 / 0.6 - 1, abs=0.01)
 
 
 def test_the_exit_code_says_whether_the_target_is_met_and_by_what() -> None:
@@ -311,7 +291,7 @@ def test_the_exit_code_says_whether_the_target_is_met_and_by_what() -> None:
     for failed in (
         checked({"sampling": 0.9}),
         checked(both, BAD),
-        checked(both, unproven={"hoist": "0 calls hoisted"}),
+        checked(both, **idle("hoist", "0 calls hoisted")),
         recommend(profiled(), found(), 0.45),
     ):
         assert (failed.met_by, failed.exit_code) == ("", 1)
@@ -324,7 +304,7 @@ def test_the_next_step_is_a_command() -> None:
     assert gate.command == 'nox -s perf -- --options "hoist=True" --against-options "reference"'
     assert checked(both, BAD).next.command == 'ishowtts listen "hoist=True" "reference" -o listen.html'
     assert "undecided" in checked(both, UNSURE).next.sentence
-    assert "0 calls hoisted" in checked(both, unproven={"hoist": "0 calls hoisted"}).next.sentence
+    assert "0 calls hoisted" in checked(both, **idle("hoist", "0 calls hoisted")).next.sentence
     nothing = recommend(profiled(), found(trial("buckets=on", {"sampling": 1.0}), budget=60.0), 0.36)
     assert nothing.next.command == "ishowtts profile --target 0.36 --budget 120"
     assert "sampling for nothing would bring most" in nothing.next.sentence
@@ -335,17 +315,17 @@ def test_the_next_step_is_a_command() -> None:
 def test_a_combination_that_broke_is_named_with_its_error() -> None:
     """Its prediction stays, without a figure beside it."""
     broken = Trial(name="both", options="hoist=True", error="it ran out of memory")
-    findings = found(trial("hoist=on", {"sampling": 0.5}), parts=("hoist=on",), combination=broken)
+    findings = found(trial("hoist=on", {"sampling": 0.5}), parts=("hoist=on",), whole=broken)
     report = recommend(profiled(), findings, 0.36)
-    assert report.check is not None
-    assert (report.check.happened, report.check.problem) == (None, "it ran out of memory")
+    assert report.combination is not None
+    assert (report.combination.happened, report.combination.problem) == (None, "it ran out of memory")
     assert "it ran out of memory" in report.next.sentence
     assert report.exit_code == 1
 
 
 def test_bounds_are_amdahls_and_called_so() -> None:
     """Every stage and every large operator, the largest first."""
-    listed = list(bounds(summary(profiled())))
+    listed = list(bounds(profiled()))
     assert [(one.name, one.bound) for one in listed[:2]] == [
         ("sampling for nothing", pytest.approx(1 / 0.3)),
         ("aten::addmm for nothing", pytest.approx(2.0)),
@@ -361,17 +341,17 @@ def test_a_report_survives_json(tmp_path: Path) -> None:
     assert what_next(load(tmp_path / "report.json")) == report.next
 
 
-@pytest.mark.parametrize("content", [None, "", "{}", '{"schema_version": 2}'])
-def test_what_is_no_report_is_refused(tmp_path: Path, content: str | None) -> None:
+def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
     """Missing, empty, partial or of another version."""
-    if content is not None:
-        (tmp_path / "report.json").write_text(content)
-    with pytest.raises(UsageError, match="a report of version 1"):
-        recommend_record.load(tmp_path / "report.json")
+    for content in (None, "", "{}", '{"schema_version": 1}'):
+        if content is not None:
+            (tmp_path / "report.json").write_text(content)
+        with pytest.raises(UsageError, match="a recommendation of version 2"):
+            load(tmp_path / "report.json")
 
 
-@pytest.mark.parametrize("target", [0.0, -1.0, math.nan, math.inf])
-def test_an_impossible_target_is_refused(target: float) -> None:
+def test_an_impossible_target_is_refused() -> None:
     """It is no real-time factor."""
-    with pytest.raises(UsageError, match="a positive real-time factor"):
-        recommend(profiled(), found(), target)
+    for target in (0.0, -1.0, math.nan, math.inf):
+        with pytest.raises(UsageError, match="a positive real-time factor"):
+            recommend(profiled(), found(), target)

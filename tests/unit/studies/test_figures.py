@@ -27,18 +27,15 @@ def test_a_labelled_figure_has_no_problems() -> None:
     assert figures.problems(drawn()) == []
 
 
-@pytest.mark.parametrize(
-    ("labels", "said"),
-    [
+def test_what_is_missing_is_named() -> None:
+    """A title, a label, a unit, a label with nothing but a unit."""
+    for labels, said in (
         ({"title": ""}, "no title"),
         ({"xlabel": ""}, "axis x"),
         ({"ylabel": "share"}, "axis y"),
         ({"ylabel": "(s)"}, "axis y"),
-    ],
-)
-def test_what_is_missing_is_named(labels: dict[str, str], said: str) -> None:
-    """A title, a label, a unit, a label with nothing but a unit."""
-    assert any(said in one for one in figures.problems(drawn(**labels)))
+    ):
+        assert any(said in one for one in figures.problems(drawn(**labels)))
 
 
 def test_names_at_the_ticks_need_no_unit() -> None:

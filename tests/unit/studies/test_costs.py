@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.advisor import costs, profiling
-from engine.advisor.architecture import Architecture, Sequence
-from engine.advisor.ceilings import Ceilings
-from engine.advisor.costs import PARTS, TERMS, Model, Work, calibrate, fit, work
 from engine.errors import UsageError
 from engine.options import Options
 from engine.synthesis import Engine
+from tests.studies import costs, flops
+from tests.studies.architecture import Architecture, Sequence
+from tests.studies.ceilings import Ceilings
+from tests.studies.costs import PARTS, TERMS, Model, Work, calibrate, fit, work
 
 SHAPE = Architecture(128, 4, 2, 2, 64, 2, 100, 64, 192, 2, 1024)
 CEILINGS = Ceilings("here", "cpu", 2, {"fp32": 1e11, "int8": 2e11}, 2e10)
@@ -44,9 +44,9 @@ def options(nfe: int, toggles: str) -> Options:
     return Options.parse(f"nfe={nfe} {toggles}")
 
 
-@pytest.mark.parametrize(
-    "toggles",
-    [
+def test_flops_are_those_that_torch_counts(tiny: Callable[..., Engine]) -> None:
+    """To 0.05 % of what torch counts, whatever is switched on; the second call has a warm reference cache."""
+    for toggles in (
         "nfe=2",
         "nfe=2 hoist=on",
         "nfe=2 int8=dynamic",
@@ -57,16 +57,13 @@ def options(nfe: int, toggles: str) -> Options:
         "nfe=4 solver=midpoint guidance=interval",
         "nfe=2 buckets=on reference_cache=on",
         "nfe=2 attention=math",
-    ],
-)
-def test_flops_are_those_that_torch_counts(toggles: str, tiny: Callable[..., Engine]) -> None:
-    """To 0.05 % of what torch counts, whatever is switched on; the second call has a warm reference cache."""
-    with tiny(**Options.parse(toggles).changed()) as tts:
-        tts.synthesize("Good evening.")
-        counted = profiling.count_flops(lambda: tts.synthesize("Good evening."))
-        pieces = profiling.sequences(tts, "Good evening.")
-        own = work(profiling.architecture(tts.checkpoint), pieces, tts.options).flops
-    assert own == pytest.approx(counted, rel=5e-4)
+    ):
+        with tiny(**Options.parse(toggles).changed()) as tts:
+            tts.synthesize("Good evening.")
+            counted = flops.count_flops(lambda: tts.synthesize("Good evening."))
+            pieces = flops.sequences(tts, "Good evening.")
+            own = work(flops.architecture(tts.checkpoint), pieces, tts.options).flops
+        assert own == pytest.approx(counted, rel=5e-4)
 
 
 @given(frames=FRAMES, more=st.integers(1, 500), nfe=st.integers(2, 32), toggles=TOGGLES)
@@ -137,14 +134,16 @@ def test_a_growth_that_is_not_there_is_zero() -> None:
     assert found.error > 0.1
 
 
-@pytest.mark.parametrize(
-    ("frames", "seconds"),
-    [([1, 2], [1, 2]), ([1, 2, 2], [1, 2, 3]), ([1, 2, 3], [1, 2]), ([1, 2, 3], [1, 0, 2])],
-)
-def test_too_few_or_impossible_times_are_refused(frames: list[float], seconds: list[float]) -> None:
+def test_too_few_or_impossible_times_are_refused() -> None:
     """A curve needs three lengths and times above zero."""
-    with pytest.raises(UsageError):
-        fit(frames, seconds)
+    for frames, seconds in (
+        ([1, 2], [1, 2]),
+        ([1, 2, 2], [1, 2, 3]),
+        ([1, 2, 3], [1, 2]),
+        ([1, 2, 3], [1, 0, 2]),
+    ):
+        with pytest.raises(UsageError):
+            fit(frames, seconds)
 
 
 @settings(max_examples=30)

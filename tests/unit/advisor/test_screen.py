@@ -5,15 +5,15 @@ from __future__ import annotations
 import io
 from typing import Any
 
-import pytest
 from rich.console import Console
 
 from engine.advisor.candidates import Refused
-from engine.advisor.profile_screen import ranking, render
 from engine.advisor.recommend import recommend
-from engine.advisor.recommend_record import Findings, Report, Trial
+from engine.advisor.recommendation import Findings, Recommendation, Trial
+from engine.advisor.screen import ranking, render
 from engine.gate.data.machine_state import Finding, Preflight
-from tests.unit.gate.test_recommend import BAD, WELL, checked, found, profiled, trial
+from tests.unit.advisor.made_up import BAD, WELL, found, idle, profiled, trial
+from tests.unit.advisor.test_recommend import checked
 
 
 def shown(content: Any, width: int = 100) -> str:
@@ -23,36 +23,37 @@ def shown(content: Any, width: int = 100) -> str:
     return stream.getvalue()
 
 
-def crowded() -> Report:
+def crowded() -> Recommendation:
     """Thirty toggles of every outcome, a long text, and a machine that lacks much."""
     trials = [
         *(trial(f"fast={number}", {"sampling": 0.5 + 0.02 * number}, sound=WELL) for number in range(12)),
         *(trial(f"slow={number}", {"sampling": 1.5}) for number in range(8)),
         trial("[red]odd", {"vocoder": 1.0}),
         trial("wrong=on", {"sampling": 0.2}, sound=BAD),
-        trial("idle=on", {"sampling": 0.2}, unproven={"idle": "it was never called"}),
+        trial("idle=on", {"sampling": 0.2}, **idle("idle", "it was never called")),
         Trial(name="broken=on", options="broken", error="DeviceError: no such kernel"),
     ]
     late = tuple(
         Refused(name=f"late={number} schedule=searched", reason="no time was left in the budget")
         for number in range(40)
     )
-    whole = trial("all", {"sampling": 0.4}, sittings=3, options="fast=0 " * 12)
-    findings = found(*trials, untried=late, parts=("fast=0",), combination=whole, budget=60.0)
+    whole = trial("all", {"sampling": 0.4}, runs=3, options="fast=0 " * 12)
+    findings = found(*trials, untried=late, parts=("fast=0",), whole=whole, budget=60.0)
     return recommend(
         profiled(), findings, 0.36, [f"unfit: thing {number}, " + "x" * 200 for number in range(9)]
     )
 
 
-@pytest.mark.parametrize(
-    "report",
-    [crowded(), checked({"sampling": 0.5}), recommend(profiled(), Findings(options="reference"), 0.36)],
-)
-def test_it_fits_one_screen(report: Report) -> None:
+def test_it_fits_one_screen() -> None:
     """A hundred columns and about forty lines, whatever there is to say."""
-    lines = shown(render(report)).splitlines()
-    assert len(lines) <= 43
-    assert max(map(len, lines)) <= 100
+    for report in (
+        crowded(),
+        checked({"sampling": 0.5}),
+        recommend(profiled(), Findings(options="reference"), 0.36),
+    ):
+        lines = shown(render(report)).splitlines()
+        assert len(lines) <= 43
+        assert max(map(len, lines)) <= 100
 
 
 def test_it_says_where_the_time_goes_and_what_is_asked_for() -> None:
@@ -96,7 +97,7 @@ def test_the_best_set_shows_promise_and_outcome() -> None:
 def test_a_set_that_was_not_run_says_why() -> None:
     """No figure, and the reason in its place."""
     broken = Trial(name="both", options="hoist=True", error="it ran out of memory")
-    findings = found(trial("hoist=on", {"sampling": 0.5}), parts=("hoist=on",), combination=broken)
+    findings = found(trial("hoist=on", {"sampling": 0.5}), parts=("hoist=on",), whole=broken)
     assert "not run: it ran out of memory" in shown(render(recommend(profiled(), findings, 0.36)))
 
 
@@ -126,7 +127,7 @@ def test_the_ranking_can_be_shown_whole() -> None:
 def test_the_machine_says_what_it_lacks() -> None:
     """Its state first, then packages, what failed, and what cannot run or cannot pay here."""
     from engine.advisor.doctor import DoctorReport, Packages, Toggle
-    from engine.advisor.study import lacks
+    from engine.advisor.session import lacks
 
     hot = Finding(check="clocks", status="unfit", observed="not locked", expected="locked", cure="Lock them")
     examined = DoctorReport(

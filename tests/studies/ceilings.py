@@ -1,7 +1,7 @@
 """What this machine reaches at best: matrix products in each number format that works on it, and memory.
 
 Not what a data sheet says: the largest rate that torch itself was seen to reach here, in the same process and
-with the same threads as the engine. `engine.advisor.costs` holds synthesis against it.
+with the same threads as the engine. `tests.studies.costs` holds synthesis against it.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from engine.advisor.recommend_record import Check, Report, Row, Status
+from engine.advisor.recommendation import Combination, Ranked, Recommendation, Status
 
 BAR = 40
 """Columns of the longest bar."""
@@ -28,12 +28,12 @@ COLOURS: dict[Status, str] = {
 HEADINGS = ("", "toggle", "speed-up", "at most", "RTF", "memory", "sound", "price")
 
 
-def render(report: Report) -> Group:
+def render(report: Recommendation) -> Group:
     """Head, stages, operators, the best recommendations, the best set, what is missing, what to do next."""
     return Group(*_spaced(_head(report), _stages(report), _operators(report), *_advice(report), _end(report)))
 
 
-def ranking(report: Report, most: int | None = None) -> Table:
+def ranking(report: Recommendation, most: int | None = None) -> Table:
     """The ranked toggles, all of them or the first ones."""
     table = _table(HEADINGS, right=(2, 3, 4, 5))
     for place, row in enumerate(report.rows[:most], 1):
@@ -41,24 +41,24 @@ def ranking(report: Report, most: int | None = None) -> Table:
     return table
 
 
-def _head(report: Report) -> RenderableType:
-    facts = report.facts
+def _head(report: Recommendation) -> RenderableType:
+    profile = report.profile
     line = Text()
-    line.append(f"{facts.checkpoint}, {report.findings.options}\n", "bold")
-    line.append(f"{facts.machine}\n", "dim")
-    line.append(f"{_clipped(facts.text, 60)!r}, {facts.audio_seconds:.1f} s of audio\n", "dim")
+    line.append(f"{profile.checkpoint}, {report.findings.options}\n", "bold")
+    line.append(f"{profile.machine}\n", "dim")
+    line.append(f"{_clipped(profile.text, 60)!r}, {profile.audio_seconds:.1f} s of audio\n", "dim")
     line.append(f"RTF {report.rtf:.3f}", "bold green" if report.rtf <= report.target else "bold red")
     wanted = "which it meets" if report.rtf <= report.target else f"{report.required:.2f} times as fast"
-    line.append(f"  target {report.target:g}: {wanted}; {report.facts.peak_mb:.0f} MiB")
+    line.append(f"  target {report.target:g}: {wanted}; {report.profile.peak_mb:.0f} MiB")
     return line
 
 
-def _stages(report: Report) -> Table:
+def _stages(report: Recommendation) -> Table:
     """A bar for each stage."""
     table = _table(("stage", "ms", "share", "", "bound"), right=(1, 2))
-    whole = sum(report.facts.stages.values())
+    whole = sum(report.profile.stages.values())
     bounds = {one.name.removesuffix(" for nothing"): one.bound for one in report.bounds}
-    for name, seconds in report.facts.stages.items():
+    for name, seconds in report.profile.stages.items():
         share = seconds / whole
         bar = Text("█" * round(BAR * share), "blue")
         bound = bounds.get(name)
@@ -72,15 +72,15 @@ def _stages(report: Report) -> Table:
     return table
 
 
-def _operators(report: Report) -> Table:
+def _operators(report: Recommendation) -> Table:
     """The operators with the most time of their own."""
     table = _table(("operator", "ms", "share", "calls"), right=(1, 2, 3))
-    for one in report.facts.operators[:LARGEST]:
+    for one in report.profile.operators[:LARGEST]:
         table.add_row(_clipped(one.name, 50), f"{1000 * one.seconds:.1f}", f"{one.share:.1%}", str(one.calls))
     return table
 
 
-def _advice(report: Report) -> list[RenderableType]:
+def _advice(report: Recommendation) -> list[RenderableType]:
     """What was tried: the best three as a table, the others by name, and the best set."""
     found = report.findings
     if not found.trials:
@@ -90,12 +90,12 @@ def _advice(report: Report) -> list[RenderableType]:
     if best:
         parts.append(ranking(report, min(BEST, len(best))))
     parts.append(Text("\n").join(_others(report, len(best[:BEST]))))
-    if report.check is not None:
-        parts.append(_check(report.check))
+    if report.combination is not None:
+        parts.append(_combination(report.combination))
     return parts
 
 
-def _others(report: Report, shown: int) -> list[Text]:
+def _others(report: Recommendation, shown: int) -> list[Text]:
     """The rest of the ranking, a line for each outcome, and what could not be tried."""
     by: dict[str, list[str]] = {}
     for row in report.rows[shown:]:
@@ -108,29 +108,29 @@ def _others(report: Report, shown: int) -> list[Text]:
     ]
 
 
-def _short(row: Row) -> str:
+def _short(row: Ranked) -> str:
     """A toggle and its speed-up, without which it would only be a name."""
     return row.name if row.gain is None else f"{row.name} x{row.gain:.2f}"
 
 
-def _check(check: Check) -> Text:
+def _combination(best: Combination) -> Text:
     """The best set: promised, happened, and how far apart the two are."""
-    text = _line("best set", check.options)
-    if check.happened is None:
-        text.append(f"\npromised x{check.predicted:.2f}; not run: {check.problem}", "yellow")
+    text = _line("best set", best.options)
+    if best.happened is None:
+        text.append(f"\npromised x{best.predicted:.2f}; not run: {best.problem}", "yellow")
         return text
-    between = f" [{check.low:.2f}, {check.high:.2f}]" if check.low and check.high else ""
+    between = f" [{best.low:.2f}, {best.high:.2f}]" if best.low and best.high else ""
     text.append(
-        f"\npromised x{check.predicted:.2f}, happened x{check.happened:.2f}{between}, "
-        f"error {check.error:+.0%}; RTF {check.rtf:.3f}; sound: {check.sound.heard}",
-        "red" if check.problem or check.sound.code == 1 else "",
+        f"\npromised x{best.predicted:.2f}, happened x{best.happened:.2f}{between}, "
+        f"error {best.error:+.0%}; RTF {best.rtf:.3f}; sound: {best.sound.outcome}",
+        "red" if best.problem or best.sound.code == 1 else "",
     )
-    if check.problem:
-        text.append(f"\n{check.problem}", "red")
+    if best.problem:
+        text.append(f"\n{best.problem}", "red")
     return text
 
 
-def _end(report: Report) -> Text:
+def _end(report: Recommendation) -> Text:
     """What is missing, whether the target is met, and what to do now."""
     text = Text()
     for said in report.lacking[:LACKING]:
@@ -146,14 +146,14 @@ def _end(report: Report) -> Text:
     return text
 
 
-def _cells(row: Row) -> tuple[str | Text, ...]:
+def _cells(row: Ranked) -> tuple[str | Text, ...]:
     gain = "-" if row.gain is None else f"x{row.gain:.2f}"
     if row.gain is not None and row.low is not None and row.high is not None:
         gain += f" [{row.low:.2f}, {row.high:.2f}]"
     bound = "-" if row.bound is None else f"x{row.bound:.2f}"
     price = ", ".join([*(() if row.lossless else ("lossy",)), *row.needs]) or "-"
     name = Text(row.name, COLOURS[row.status])
-    return name, gain, bound, f"{row.rtf:.3f}", f"{row.memory:.2f} x", row.sound.heard, price
+    return name, gain, bound, f"{row.rtf:.3f}", f"{row.memory:.2f} x", row.sound.outcome, price
 
 
 def _line(name: str, content: str) -> Text:

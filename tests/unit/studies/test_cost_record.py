@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.advisor import costs
-from engine.advisor.architecture import Architecture, Sequence
-from engine.advisor.ceilings import Ceilings
-from engine.advisor.costs import TERMS, Model
 from engine.options import Options
-from tests.studies import cost_plot, cost_record, orin
+from tests.studies import cost_plot, cost_record, costs
+from tests.studies.architecture import Architecture, Sequence
+from tests.studies.ceilings import Ceilings
 from tests.studies.cost_record import FITTED_SETS, FITTED_TEXTS, GROWN, OTHER_SETS, SETS, TEXTS, Taken, record
+from tests.studies.costs import TERMS, Model
 
 SHAPE = Architecture(128, 4, 2, 2, 256, 6, 100, 256, 320, 5, 1024)
 CEILINGS = Ceilings("here", "cpu", 4, {"fp32": 1e11, "int8": 2e11}, 2e10)
@@ -87,19 +86,6 @@ def test_growth_comes_from_single_pieces_and_the_ratio_from_ten_times_the_text()
     times = {(row["options"], row["text"]): row["seconds"] for row in found["rows"]}
     expected = times[GROWN, "short, ten times"] / times[GROWN, "short"]
     assert found["longer"]["times_seconds"] == pytest.approx(expected)
-
-
-def test_the_orin_is_extrapolated_and_says_so() -> None:
-    """Nothing is faster than the peak, and the first report is met by its own share."""
-    found = orin.extrapolate(MODEL)
-    assert found["label"] == "extrapolated"
-    assert "NVIDIA" in found["source"]
-    first, second = found["rows"]
-    assert first["rtf_at_share_of_first_report"] == pytest.approx(first["rtf"])
-    for row in (first, second):
-        assert row["rtf_at_peak"] < row["rtf"]
-        assert row["rtf_at_peak"] < row["rtf_at_shares_measured_here"]
-    assert (first["rtf"], second["rtf"]) == (0.36, 0.28)
 
 
 def test_measuring_warms_up_and_stops_when_the_budget_is_spent(
