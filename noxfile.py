@@ -70,11 +70,8 @@ def pip_arguments(jetson: bool) -> list[str]:
 
 
 def perf_command(arguments: list[str]) -> list[str]:
-    """The gate against an older revision or other options; pytest's benchmarks where toggles of theirs are
-    named."""
-    if any(
-        argument.startswith(("--toggles", "--reference-toggles", "--benchmark")) for argument in arguments
-    ):
+    """The gate, whose flags mean the same everywhere; through pytest where its benchmarks are asked for."""
+    if any(argument.startswith("--benchmark") for argument in arguments):
         return [str(PYTHON), "-m", "pytest", "tests/perf", "-p", "engine.gate.pytest_plugin", *arguments]
     return [str(COMMAND), "gate", *arguments]
 
@@ -136,12 +133,17 @@ def run(session: nox.Session, module: str, *arguments: str, success_codes: tuple
 
 
 def judge(session: nox.Session, command: list[str]) -> None:
-    """Run the gate and leave with its own exit code: nox would turn undecided (3) into regression (1)."""
+    """Run the gate and leave with its own exit code: nox would turn undecided (3) into regression (1).
+
+    What is no exit code of the gate, such as those of pytest above 3, is misuse (2); those of signals stay.
+    """
     session.log(" ".join(command))
     environment = {name: value for name, value in {**os.environ, **session.env}.items() if value is not None}
     code = subprocess.run(command, env=environment, check=False).returncode
+    if code < 0:
+        sys.exit(128 - code)
     if code:
-        sys.exit(code)
+        sys.exit(code if code <= 3 or code > 128 else 2)
 
 
 def check_lint(session: nox.Session) -> None:
@@ -174,8 +176,54 @@ def tests(session: nox.Session) -> None:
     run(session, "pytest", "tests/unit", "-n", "2", "--cov", "--cov-report=term", *session.posargs)
     run(session, "pytest", "tests/integration", "-n", "2", "--durations=10", *session.posargs)
     check_notebooks(session)
-    smoke = ["--quick", "--reference-toggles", "nfe=16"]
-    session.run(*perf_command(smoke), success_codes=[0, 3])  # a shared machine may be unfit to judge
+    smoke = ["--blocks", "1", "--runs", "3", "--quick", "--options", "nfe=7", "--against-options", "nfe=8"]
+    session.run(*perf_command(smoke), success_codes=[0, 3])  # toggles of one checkout show no regression
+
+
+@nox.session(venv_backend="none", default=False)
+def perf(session: nox.Session) -> None:
+    """Judge this checkout: change since the merge base, limits, drift. Exits 0, 1, 2 or 3.
+
+    `-- --quick` takes 3 minutes, `-- --limits --runs 3` half a minute; `ishowtts gate --help` names the rest.
+    """
+    prepare(session)
+    judge(session, perf_command(session.posargs))
+
+
+@nox.session(venv_backend="none", default=False)
+def record(session: nox.Session) -> None:
+    """Add a session to this machine's baseline, if the machine is fit and the tree clean."""
+    prepare(session)
+    judge(session, [str(COMMAND), "gate", "--record", *session.posargs])
+
+
+@nox.session(venv_backend="none", default=False)
+def gpu(session: nox.Session) -> None:
+    """Hold a CUDA device at base size against its limits: RTF, steadiness, share of the ceiling, batches."""
+    prepare(session)
+    session.run(str(PYTHON), "-c", "import torch; torch.cuda.init()")  # no device: an error, not a skip
+    run(session, "pytest", "tests/perf/test_gpu.py", "-m", "gpu", "-rA", *session.posargs)
+
+
+@nox.session(default=False, reuse_venv=True)
+def history(session: nox.Session) -> None:
+    """Report drift points over the recorded runs (Apache Otava, which pins its own numpy)."""
+    session.install("apache-otava>=0.7,<1", "pydantic>=2.7")
+    session.run("python", "-m", "engine.gate.report.history", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def notebooks(session: nox.Session) -> None:
+    """Execute the notebooks, and render what came out: build/reports/index.html."""
+    prepare(session)
+    check_notebooks(session, *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def study(session: nox.Session) -> None:
+    """Run a study, such as `-- ladder` or `-- calibrate`; without a name, list them."""
+    prepare(session)
+    run(session, "tests.studies", *session.posargs)
 
 
 @nox.session(venv_backend="none", default=False)
@@ -207,104 +255,6 @@ def integration(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
-def perf(session: nox.Session) -> None:
-    """Run the gate: against the commit this one grew from, or `-- --against REF`. Exits 0, 1, 2 or 3."""
-    prepare(session)
-    judge(session, perf_command(session.posargs))
-
-
-@nox.session(venv_backend="none", default=False)
-def notebooks(session: nox.Session) -> None:
-    """Execute the notebooks, and render what came out: build/reports/index.html."""
-    prepare(session)
-    check_notebooks(session, *session.posargs)
-
-
-@nox.session(venv_backend="none", default=False)
-def record(session: nox.Session) -> None:
-    """Record this machine's baseline, if the machine is fit and the tree clean."""
-    prepare(session)
-    judge(session, [str(COMMAND), "gate", "--record", *session.posargs])
-
-
-@nox.session(venv_backend="none", default=False)
-def calibrate(session: nox.Session) -> None:
-    """Measure the gate's false alarms and power; write baselines/calibration.json and its plot."""
-    prepare(session)
-    outputs = ("--out", "baselines/calibration.json", "--plot", "baselines/calibration.png")
-    replayed = ("--recording", "baselines/recording.json")
-    run(session, "tests.studies.calibrate", *outputs, *replayed, *session.posargs)
-
-
-@nox.session(name="calibrate-quality", venv_backend="none", default=False)
-def calibrate_quality(session: nox.Session) -> None:
-    """Measure how often the quality gate is wrong; write baselines/quality-calibration.json and .png."""
-    prepare(session)
-    run(session, "tests.studies.calibrate_quality", *session.posargs)
-
-
-@nox.session(venv_backend="none", default=False)
-def ladder(session: nox.Session) -> None:
-    """One toggle on top of the other, with intervals; then upstream's own infer beside the engine."""
-    prepare(session)
-    outputs = ("--out", "baselines/ladder.json", "--plot", "baselines/ladder.png")
-    run(session, "tests.studies.ladder", *outputs, *session.posargs)
-    run(session, "pytest", "tests/perf/test_upstream.py", "-m", "slow")
-
-
-@nox.session(venv_backend="none", default=False)
-def costs(session: nox.Session) -> None:
-    """Fit the cost model, check it on other lengths and toggles; write baselines/costs.json and .png."""
-    prepare(session)
-    outputs = ("--out", "baselines/costs.json", "--plot", "baselines/costs.png")
-    run(session, "tests.studies.cost_record", *outputs, *session.posargs)
-
-
-@nox.session(venv_backend="none", default=False)
-def serving(session: nox.Session) -> None:
-    """What a batch brings, and how soon a long text is heard; write baselines/{batching,first_audio}.json."""
-    prepare(session)
-    run(session, "tests.studies.batch_gain", "--out", "baselines/batching.json", *session.posargs)
-    run(session, "tests.studies.first_audio", "--out", "baselines/first_audio.json", *session.posargs)
-
-
-@nox.session(venv_backend="none", default=False)
-def gpu(session: nox.Session) -> None:
-    """Hold a CUDA device at base size against its limits: RTF, steadiness, share of the ceiling, batches."""
-    prepare(session)
-    session.run(str(PYTHON), "-c", "import torch; torch.cuda.init()")  # no device: an error, not a skip
-    run(session, "pytest", "tests/perf/test_gpu.py", "-m", "gpu", "-rA", *session.posargs)
-
-
-@nox.session(venv_backend="none", default=False)
-def pareto(session: nox.Session) -> None:
-    """Speed beside quality of step counts, solvers and number formats; write baselines/pareto.json."""
-    prepare(session)
-    run(session, "tests.studies.pareto", "--out", "baselines/pareto.json", *session.posargs)
-
-
-@nox.session(name="grid-search", venv_backend="none", default=False)
-def grid_search(session: nox.Session) -> None:
-    """Search for the best time grids of few steps; goes on where it stopped."""
-    prepare(session)
-    run(session, "tests.studies.gridsearch", *session.posargs)
-
-
-@nox.session(venv_backend="none", default=False)
-def faults(session: nox.Session) -> None:
-    """Seed every fault, see that the gate catches it, and write baselines/faults.json and its table."""
-    prepare(session)
-    run(session, "pytest", "tests/integration/test_faults.py", "--write-faults", *session.posargs)
-
-
-@nox.session(name="train-voice", venv_backend="none", default=False)
-def train_voice(session: nox.Session) -> None:
-    """Train the voice in the box again: data, training, export, evaluation. Hours on a CPU; needs `flite`."""
-    prepare(session)
-    run(session, "tests.studies.voice", *(session.posargs or ["all", "--work", "build/voice"]))
-
-
-@nox.session(venv_backend="none", default=False)
 def pictures(session: nox.Session) -> None:
     """Render what the README plays and shows, the first figure of each report included."""
     prepare(session)
@@ -327,13 +277,6 @@ def pin(session: nox.Session) -> None:
     path = HERE / "constraints.txt"
     head = [line for line in path.read_text().splitlines() if line.startswith("#")]
     path.write_text("\n".join(head + constraint_lines(frozen)) + "\n")
-
-
-@nox.session(default=False, reuse_venv=True)
-def history(session: nox.Session) -> None:
-    """Report drift points over the recorded runs (Apache Otava, which pins its own numpy)."""
-    session.install("apache-otava>=0.7,<1", "pydantic>=2.7")
-    session.run("python", "-m", "engine.gate.report.history", *session.posargs)
 
 
 @nox.session(default=False, reuse_venv=True)

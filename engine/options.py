@@ -29,7 +29,7 @@ EPSS_LAST = {5: 1 / 2, 6: 1 / 2, 7: 3 / 4, 10: 7 / 8, 12: 7 / 8, 16: 7 / 8}
 """Where the last step of each pruned grid begins, before it is swayed."""
 
 GRIDS = Path(__file__).with_name("grids.json")
-"""Time grids found by search, with the record of how they were found (`nox -s grid-search` writes it)."""
+"""Time grids found by search, with the record of how they were found (`nox -s study -- grids` writes it)."""
 
 SOLVER_STAGES = {"euler": 1, "midpoint": 2, "heun": 2}
 """Function evaluations that one step of each solver costs."""

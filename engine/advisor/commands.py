@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -11,11 +11,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from engine.flags import option_flags
 from engine.options import Options
-
-if TYPE_CHECKING:
-    pass
-
-USAGE = 2
 
 
 def doctor(
@@ -46,7 +41,7 @@ def profile(
 ) -> None:
     """Show where the time goes, try every toggle that can work here, and say what to do next. Exits 0 if the
     target is met, 1 if not."""
-    from engine.advisor import profile_screen, study
+    from engine.advisor import screen, session
     from engine.checkpoint import DEFAULT_CHECKPOINT
     from engine.gate.data.workloads import SENTENCES
     from engine.text import normalise
@@ -59,12 +54,12 @@ def profile(
     )  # fmt: skip
     with bar:
         task = bar.add_task("loading", total=budget)
-        report = study.study(
+        report = session.advise(
             checkpoint or DEFAULT_CHECKPOINT, options, said,
             target=target, budget=budget, tried=not no_trials,
             watch=lambda doing, seconds: bar.update(task, description=doing, completed=seconds),
         )  # fmt: skip
-    Console().print(profile_screen.render(report))
+    Console().print(screen.render(report))
     if file is not None:
         report.save(file)
     raise typer.Exit(report.exit_code)

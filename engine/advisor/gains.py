@@ -1,22 +1,20 @@
-"""How much a toggle speeds up the whole: intervals, Amdahl's bound, halving, and several together. Pure.
+"""How much a toggle speeds up the whole: intervals, halving, and what several bring together. Pure.
 
-Trials are paired: each gives the logarithms of (present time / its time). A stage that vanished altogether
-would save its share of the time and no more (Amdahl 1967, doi:10.1145/1465482.1465560).
+A stage that vanished altogether would save its share of the time and no more (Amdahl 1967,
+doi:10.1145/1465482.1465560).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special
 
-from engine.advisor.recommend_record import Sitting, Trial
+from engine.advisor.recommendation import Trial, stages
+from engine.gate.stats.intervals import Spread, mean_interval, pooled
 
-LEVEL = 0.95
 FEWEST = 3
 """Candidates that successive halving keeps at least."""
 PER_OPTION = 2
@@ -24,72 +22,36 @@ PER_OPTION = 2
 
 
 class Gain(NamedTuple):
-    """A speed-up and its interval (NaN where there are too few pairs for one)."""
+    """A speed-up and its 95 % interval: from 0 to infinity where there are too few runs for one."""
 
     mean: float
     low: float
     high: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Noise:
-    """How much log speed-ups scatter: between processes, and between the pairs of calls in one.
-
-    All trials share it, since it is the machine's: two pairs of each of twenty toggles say more about it than
-    the two pairs of one.
-    """
-
-    between: float
-    between_df: int
-    within: float
-    within_df: int
-
-    @classmethod
-    def of(cls, trials: Iterable[Sequence[Sitting]]) -> Noise:
-        """The pooled standard deviations of what was tried."""
-        known = [[sitting.logs for sitting in sittings] for sittings in trials]
-        between = _pooled([[float(np.mean(logs)) for logs in one] for one in known])
-        return cls(*between, *_pooled([logs for one in known for logs in one]))
-
-    def half(self, sittings: Sequence[Sitting]) -> float:
-        """Half the width of the interval of a trial's mean, in logarithms; NaN where nothing is known."""
-        pairs = sum(len(sitting.logs) for sitting in sittings)
-        found = [
-            float(special.stdtrit(df, (1 + LEVEL) / 2)) * sd / math.sqrt(count)
-            for sd, df, count in (
-                (self.between, self.between_df, len(sittings)),
-                (self.within, self.within_df, pairs),
-            )
-            if df
-        ]
-        return max(found, default=math.nan)
+def noise(trials: Iterable[Trial]) -> Spread:
+    """How much log speed-ups scatter from run to run. It is the machine's, so all trials know it together:
+    two runs of each of ten toggles say more about it than the two runs of one."""
+    return pooled(trial.log_speed_ups for trial in trials)
 
 
-def _pooled(groups: Sequence[Sequence[float]]) -> tuple[float, int]:
-    """Standard deviation around each group's own mean, and its degrees of freedom."""
-    df = sum(len(group) - 1 for group in groups)
-    squares = sum(float(np.sum((np.asarray(group) - np.mean(group)) ** 2)) for group in groups if group)
-    return (math.sqrt(squares / df), df) if df else (0.0, 0)
-
-
-def measured_gain(sittings: Sequence[Sitting], noise: Noise) -> Gain:
-    """The speed-up that a trial showed: the mean of its processes' logarithms."""
-    mean = float(np.mean([np.mean(sitting.logs) for sitting in sittings]))
-    half = noise.half(sittings)
-    return Gain(*(math.exp(value) for value in (mean, mean - half, mean + half)))
+def measured_gain(trial: Trial, spread: Spread) -> Gain:
+    """The speed-up that a trial showed, over its runs."""
+    interval = mean_interval(trial.log_speed_ups, spread=spread)
+    return Gain(*(float(np.exp(value)) for value in (interval.mean, interval.low, interval.high)))
 
 
 def better_half(gains: Mapping[str, Gain], options: Mapping[str, frozenset[str]]) -> list[str]:
-    """The names that deserve a longer trial, best first.
+    """The names that deserve another run, best first.
 
     Half of them, by gain, without those that are surely slower; of each option two values at first, so that
     seven step counts do not crowd out everything else.
 
     Args:
-        gains: name -> what the trials so far showed.
+        gains: name -> what the runs so far showed.
         options: name -> the options that it changes.
     """
-    order = sorted((name for name in gains if not gains[name].high <= 1), key=lambda name: -gains[name].mean)
+    order = sorted((name for name in gains if gains[name].high > 1), key=lambda name: -gains[name].mean)
     first, later = list[str](), list[str]()
     for name in order:
         rivals = sum(bool(options[name] & options[other]) for other in first)
@@ -99,21 +61,30 @@ def better_half(gains: Mapping[str, Gain], options: Mapping[str, frozenset[str]]
 
 def stage_factors(trial: Trial) -> dict[str, float]:
     """Stage -> time after / time before, for what the trial touches; the rest is noise, and left out."""
-    factors = {}
-    for stage in trial.touches:
-        pairs = [(one.stages.get(stage, 0.0), one.current_stages.get(stage, 0.0)) for one in trial.sittings]
-        if any(after == 0 < before for after, before in pairs):
-            factors[stage] = trial.floor  # it vanished
-            continue
-        logs = [math.log(after / before) for after, before in pairs if after > 0 and before > 0]
-        factors[stage] = max(trial.floor, math.exp(float(np.mean(logs)))) if logs else 1.0
-    return factors
+    pairs = [(stages(run.candidate), stages(run.base)) for run in trial.runs]
+    return {stage: _factor(stage, pairs, trial.floor) for stage in trial.touches}
 
 
-def predict(stages: Mapping[str, float], trials: Iterable[Trial]) -> float:
-    """The speed-up of several toggles together: in every stage, the product of what each did to it."""
-    left = dict(stages)
+def _factor(
+    stage: str, pairs: Sequence[tuple[Mapping[str, float], Mapping[str, float]]], floor: float
+) -> float:
+    """Of (after, before) of each run the geometric mean, never below `floor`; 1 where nothing is known."""
+    times = [(after.get(stage, 0.0), before.get(stage, 0.0)) for after, before in pairs]
+    if any(after == 0 < before for after, before in times):
+        return floor  # it vanished
+    logs = [math.log(after / before) for after, before in times if after > 0 and before > 0]
+    return max(floor, math.exp(float(np.mean(logs)))) if logs else 1.0
+
+
+def predict(present: Mapping[str, float], trials: Iterable[Trial]) -> float:
+    """The speed-up of several toggles together: in every stage, the product of what each did to it.
+
+    Args:
+        present: stage -> seconds of the present configuration.
+        trials: of the toggles.
+    """
+    left = dict(present)
     for trial in trials:
         for stage, factor in stage_factors(trial).items():
             left[stage] = left.get(stage, 0.0) * factor
-    return sum(stages.values()) / sum(left.values())
+    return sum(present.values()) / sum(left.values())

@@ -1,35 +1,24 @@
-"""Where one `synthesize` spends its time: stages, operators, FLOPs and memory, each from a call of its own.
+"""Where one `synthesize` spends its time: stages, operators and memory, each from a call of its own.
 
-A profiler slows what it watches, and a FLOP counter does so even more: the seconds come from calls that
-nobody watched.
+A profiler slows what it watches: the seconds come from calls that nobody watched.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from engine.advisor.architecture import Architecture, Sequence
-from engine.advisor.costs import work
 from engine.errors import UsageError
-from engine.evidence import Clock
 from engine.gate import machine as machines
-from engine.optimizations import buckets
-from engine.requests import Request
 
 if TYPE_CHECKING:
     from engine.audio import Audio
-    from engine.checkpoint import Checkpoint
     from engine.reference import Voice
     from engine.synthesis import Engine
-
-COUNTER, FORMULA = "torch.utils.flop_counter", "engine.advisor.costs"
-"""Who counted the FLOPs of a profile."""
 
 MEMORY_EVERY_S = 0.005
 
@@ -57,31 +46,25 @@ class Profile:
 
     Attributes:
         checkpoint, options, machine, text: what was profiled, and where.
-        frames: of the transformer's sequences, reference and padding included, summed over pieces.
         audio_seconds: what the call said.
         seconds, rtf: of the median of the unwatched rounds.
         stages: seconds of that round by stage; they add up to `seconds`.
         operators: of one profiled round, those with the most time of their own first.
-        flops: of one call: products and convolutions, two for each multiplication with its addition.
         peak_mb: the most memory in the memory's round: of this process on a CPU, of the tensors on a GPU.
         memory: (seconds since that round's start, MiB).
-        flops_by: `COUNTER`, or `FORMULA` where products run inside what the counter cannot see.
     """
 
     checkpoint: str
     options: str
     machine: str
     text: str
-    frames: int
     audio_seconds: float
     seconds: float
     rtf: float
-    stages: Mapping[str, float]
+    stages: dict[str, float]
     operators: tuple[Operator, ...]
-    flops: float
     peak_mb: float
-    memory: tuple[tuple[float, float], ...]
-    flops_by: str = COUNTER
+    memory: tuple[tuple[float, float], ...] = ()
 
 
 def profile(
@@ -108,88 +91,24 @@ def profile(
     steady = median_round([speak() for _ in range(rounds)])
     memory = _memory(speak, engine.device)
     operators = _operators(speak, engine.device)
-    pieces = sequences(engine, text, voice)
-    flops, by = _flops(engine, speak, pieces)
     return Profile(
         checkpoint=engine.checkpoint.name,
         options=str(engine.options),
         machine=machines.describe().key,
         text=text,
-        frames=sum(piece.frames for piece in pieces),
         audio_seconds=steady.seconds,
         seconds=steady.timings.total,
         rtf=steady.rtf,
-        stages=steady.timings.stages(),
+        stages={name: max(0.0, seconds) for name, seconds in steady.timings.stages().items()},
         operators=operators,
-        flops=flops,
         peak_mb=max(mb for _, mb in memory),
         memory=memory,
-        flops_by=by,
     )
 
 
 def median_round(rounds: list[Audio]) -> Audio:
     """The round with the median time, the faster of the two middle ones: its stages belong together."""
     return sorted(rounds, key=lambda audio: audio.timings.total)[(len(rounds) - 1) // 2]
-
-
-def sequences(engine: Engine, text: str, voice: Voice | None = None) -> list[Sequence]:
-    """What each piece of `text` sends through the transformer and the vocoder; nothing is sampled.
-
-    Raises:
-        EngineError: as `synthesize`, for what the request is to blame for.
-    """
-    pieces = engine._plan(Request(text, voice), Clock(engine.device)).pieces
-    padded = buckets.length if engine.options.buckets else int
-    return [
-        Sequence(padded(one.frames), one.reference.frames, one.frames - one.reference.frames)
-        for one in pieces
-    ]
-
-
-def architecture(checkpoint: Checkpoint) -> Architecture:
-    """The sizes that decide what a checkpoint costs.
-
-    Raises:
-        UsageError: its backbone is not a DiT.
-    """
-    import yaml
-
-    if checkpoint.backbone != "DiT":
-        raise UsageError(
-            f"checkpoint {checkpoint.name} with the backbone {checkpoint.backbone}",
-            "an F5-TTS checkpoint: the formulas are those of its DiT",
-            "Load another checkpoint",
-        )
-    vocoder = yaml.safe_load((checkpoint.vocoder / "config.yaml").read_text(encoding="utf8"))
-    return Architecture.of(checkpoint.arch, vocoder)
-
-
-def count_flops(speak: Callable[[], Any]) -> float:
-    """FLOPs of one call, with what torch's counter leaves out on a CPU: attention and 8-bit products."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    def product(codes: Any, *_: Any, out_shape: Any, **__: Any) -> int:
-        return int(2 * math.prod(out_shape) * codes[-1])
-
-    def attended(queries: Any, keys: Any, *_: Any, **__: Any) -> int:
-        return int(4 * math.prod(queries) * keys[-2])
-
-    formulas = {
-        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attended,
-        torch.ops.onednn.qlinear_pointwise: product,
-    }
-    with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
-        speak()
-    return float(counter.get_total_flops())
-
-
-def _flops(engine: Engine, speak: Callable[[], Any], pieces: list[Sequence]) -> tuple[float, str]:
-    """FLOPs and who counted them: compiled graphs and ONNX Runtime hide their products from the counter."""
-    if engine.options.compile == "off" and engine.options.vocoder_backend == "torch":
-        return count_flops(speak), COUNTER
-    return work(architecture(engine.checkpoint), pieces, engine.options).flops, FORMULA
 
 
 def _operators(speak: Callable[[], Any], device: str) -> tuple[Operator, ...]:

@@ -11,31 +11,29 @@ import dataclasses
 import datetime
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from engine.advisor.candidates import Candidate, amdahl
-from engine.advisor.gains import Gain, Noise, measured_gain, predict
-from engine.advisor.recommend_record import (
+from engine.advisor.gains import Gain, measured_gain, noise, predict
+from engine.advisor.profiling import Profile
+from engine.advisor.recommendation import (
     UNHEARD,
     Bound,
-    Check,
-    Facts,
+    Combination,
     Findings,
-    Next,
-    Operator,
-    Report,
-    Row,
-    Sound,
+    NextStep,
+    Ranked,
+    Recommendation,
     Status,
     Trial,
+    peak_mb,
+    rtfs,
 )
 from engine.errors import OptionsError, UsageError
+from engine.gate.data.verdict import Answer
 from engine.options import Options
-
-if TYPE_CHECKING:
-    from engine.advisor.profiling import Profile
 
 NOTHING = 0.03
 """A toggle whose whole interval lies within this of 1 does nothing."""
@@ -50,7 +48,7 @@ def recommend(
     target: float,
     lacking: Sequence[str] = (),
     now: datetime.datetime | None = None,
-) -> Report:
+) -> Recommendation:
     """The report: ranked rows, bounds, the combination beside its prediction, and what to do next.
 
     Args:
@@ -64,23 +62,22 @@ def recommend(
         UsageError: the target is no positive number.
     """
     check_numbers(target)
-    facts, rows = summary(profile), rank(findings, profile.stages)
+    shown = dataclasses.replace(profile, operators=profile.operators[:OPERATORS], memory=())
     rtf = _present(findings) or profile.rtf
-    check = checked(findings, profile.stages)
-    found = Report(
+    report = Recommendation(
         timestamp=(now or datetime.datetime.now(datetime.timezone.utc)).isoformat(timespec="seconds"),
-        facts=facts,
+        profile=shown,
         findings=findings,
         target=target,
         rtf=rtf,
         required=rtf / target,
-        rows=tuple(rows),
-        bounds=tuple(bounds(facts)),
-        check=check,
-        next=Next(sentence=""),
+        rows=tuple(rank(findings, profile.stages)),
+        bounds=tuple(bounds(shown)),
+        combination=combined(findings, profile.stages),
+        next=NextStep(sentence=""),
         lacking=tuple(lacking),
     )
-    return found.model_copy(update={"next": what_next(found)})
+    return report.model_copy(update={"next": what_next(report)})
 
 
 def check_numbers(target: float, budget: float = math.inf) -> None:
@@ -95,56 +92,41 @@ def check_numbers(target: float, budget: float = math.inf) -> None:
         raise UsageError(f"budget {budget:g}", "a positive number of seconds", "Pass one, such as 600")
 
 
-def summary(profile: Profile) -> Facts:
-    """What the report shows of a profile."""
-    largest = profile.operators[:OPERATORS]
-    return Facts(
-        checkpoint=profile.checkpoint,
-        machine=profile.machine,
-        text=profile.text,
-        audio_seconds=profile.audio_seconds,
-        seconds=profile.seconds,
-        rtf=profile.rtf,
-        stages={name: max(0.0, seconds) for name, seconds in profile.stages.items()},
-        operators=tuple(Operator(**dataclasses.asdict(one)) for one in largest),
-        peak_mb=profile.peak_mb,
-    )
-
-
 def _present(findings: Findings) -> float | None:
     """The present configuration's real-time factor: the median of its calls in all trials."""
-    calls = [rtf for trial in findings.trials for sitting in trial.sittings for rtf in sitting.current]
+    calls = [rtf for trial in findings.trials for run in trial.runs for rtf in rtfs(run.base)]
     return float(np.median(calls)) if calls else None
 
 
-def rank(findings: Findings, stages: Mapping[str, float]) -> list[Row]:
+def rank(findings: Findings, stages: Mapping[str, float]) -> list[Ranked]:
     """The trials that spoke, best first: what is faster, what is unclear, and so on in `ORDER`."""
-    spoke = [trial for trial in findings.trials if trial.sittings]
-    noise = Noise.of(trial.sittings for trial in spoke)
-    rows = [_row(trial, noise, stages, findings.peak_mb) for trial in spoke]
+    spoke = [trial for trial in findings.trials if trial.runs]
+    spread = noise(spoke)
+    rows = [_ranked(trial, measured_gain(trial, spread), stages) for trial in spoke]
     return sorted(rows, key=lambda row: (ORDER.index(row.status), -(row.gain or row.measured), row.name))
 
 
-def _row(trial: Trial, noise: Noise, stages: Mapping[str, float], peak_mb: float) -> Row:
-    raw = measured_gain(trial.sittings, noise)
+def _ranked(trial: Trial, measured: Gain, stages: Mapping[str, float]) -> Ranked:
+    """One row; its gain is never more than Amdahl's bound."""
     bound = amdahl(stages, trial.touches, trial.floor)
-    gain = Gain(*(min(value, bound) if not math.isnan(value) else value for value in raw))
-    engaged = not trial.unproven
+    gain = Gain(*(min(value, bound) for value in measured))
+    engaged, known = not trial.unproven, math.isfinite(measured.high)
     note = "; ".join(f"{option}: {seen}" for option, seen in trial.unproven.items())
-    if engaged and raw.mean > bound:
-        note = f"measured x{raw.mean:.2f}, more than Amdahl's law allows: counted as the bound"
-    return Row(
+    if engaged and measured.mean > bound:
+        note = f"measured x{measured.mean:.2f}, more than Amdahl's law allows: counted as the bound"
+    present = max(peak_mb(run.base) for run in trial.runs)
+    return Ranked(
         name=trial.name,
-        status=_status(trial, gain, noise.between_df > 0),
+        status=_status(trial, gain),
         gain=gain.mean if engaged else None,
-        low=gain.low if engaged and not math.isnan(gain.low) else None,
-        high=gain.high if engaged and not math.isnan(gain.high) else None,
-        measured=raw.mean,
+        low=gain.low if engaged and known else None,
+        high=gain.high if engaged and known else None,
+        measured=measured.mean,
         bound=bound if math.isfinite(bound) else None,
-        processes=len(trial.sittings),
-        rtf=float(np.median([rtf for sitting in trial.sittings for rtf in sitting.rtfs])),
-        memory=max(sitting.peak_mb for sitting in trial.sittings) / peak_mb if peak_mb else 0.0,
-        load_seconds=float(np.median([sitting.load_seconds for sitting in trial.sittings])),
+        runs=len(trial.runs),
+        rtf=_rtf(trial),
+        memory=max(peak_mb(run.candidate) for run in trial.runs) / present if present else 0.0,
+        load_seconds=float(np.median([run.candidate.load_seconds for run in trial.runs])),
         lossless=trial.lossless,
         needs=trial.needs,
         sound=trial.sound,
@@ -152,13 +134,17 @@ def _row(trial: Trial, noise: Noise, stages: Mapping[str, float], peak_mb: float
     )
 
 
-def _status(trial: Trial, gain: Gain, sure: bool) -> Status:
+def _rtf(trial: Trial) -> float:
+    """The median real-time factor of a candidate's calls."""
+    return float(np.median([rtf for run in trial.runs for rtf in rtfs(run.candidate)]))
+
+
+def _status(trial: Trial, gain: Gain) -> Status:
+    """What the trial showed; an interval without bounds is unclear."""
     if trial.unproven:
         return "not engaged"
     if trial.sound.code == 1:
         return "sounds worse"
-    if not sure:
-        return "unclear"  # one process each: pairs in it do not say how processes differ
     if gain.low > 1 - NOTHING and gain.high < 1 + NOTHING:
         return "nothing"
     return "faster" if gain.low > 1 else "slower" if gain.high < 1 else "unclear"
@@ -211,11 +197,11 @@ def best_set(
     return Best(options, tuple(parts), predicted) if parts else None
 
 
-def _doubt(row: Row) -> int:
+def _doubt(row: Ranked) -> int:
     """Sure to sound well, then not heard yet, then heard and undecided, then impossible to judge."""
     if _good(row.sound):
         return 0
-    return 1 if row.sound == UNHEARD else 2 if row.sound.heard == "undecided" else 3
+    return 1 if row.sound == UNHEARD else 2 if row.sound.outcome == "undecided" else 3
 
 
 def _together(options: Options, one: Candidate, works: Callable[[Options], bool]) -> Options | None:
@@ -227,23 +213,22 @@ def _together(options: Options, one: Candidate, works: Callable[[Options], bool]
     return together if works(together) else None
 
 
-def checked(findings: Findings, stages: Mapping[str, float]) -> Check | None:
-    """The combination as it was run, beside what its parts promised; None where there was none."""
-    whole = findings.combination
+def combined(findings: Findings, stages: Mapping[str, float]) -> Combination | None:
+    """The best set as it was run, beside what its parts promised; None where there was none."""
+    whole = findings.whole
     if whole is None:
         return None
     trials = {trial.name: trial for trial in findings.trials}
-    promised = Check(
+    promised = Combination(
         options=whole.options,
         parts=findings.parts,
         predicted=predict(stages, [trials[part] for part in findings.parts]),
         sound=whole.sound,
     )
-    if not whole.sittings:
+    if not whole.runs:
         return promised.model_copy(update={"problem": whole.error or "there was no time left to run it"})
-    noise = Noise.of([*(trial.sittings for trial in findings.trials if trial.sittings), whole.sittings])
-    gain = measured_gain(whole.sittings, noise)
-    known = not math.isnan(gain.low)
+    gain = measured_gain(whole, noise([*findings.trials, whole]))
+    known = math.isfinite(gain.high)
     lost = "; ".join(f"{option} did not engage: {seen}" for option, seen in whole.unproven.items())
     return promised.model_copy(
         update={
@@ -251,53 +236,54 @@ def checked(findings: Findings, stages: Mapping[str, float]) -> Check | None:
             "low": gain.low if known else None,
             "high": gain.high if known else None,
             "error": promised.predicted / gain.mean - 1,
-            "rtf": float(np.median([rtf for sitting in whole.sittings for rtf in sitting.rtfs])),
-            "processes": len(whole.sittings),
+            "rtf": _rtf(whole),
+            "runs": len(whole.runs),
             "problem": lost,
         }
     )
 
 
-def bounds(facts: Facts) -> Iterator[Bound]:
+def bounds(profile: Profile) -> Iterator[Bound]:
     """What nobody tried: each stage, and each of the largest operators, if it took no time at all."""
-    whole = sum(facts.stages.values())
-    shares = {f"{name} for nothing": seconds / whole for name, seconds in facts.stages.items()}
+    whole = sum(profile.stages.values())
+    shares = {f"{name} for nothing": seconds / whole for name, seconds in profile.stages.items()}
     shares |= {
-        f"{one.name} for nothing": min(1.0, one.share, one.seconds / facts.seconds) for one in facts.operators
+        f"{one.name} for nothing": min(1.0, one.share, one.seconds / profile.seconds)
+        for one in profile.operators
     }
     for name, share in sorted(shares.items(), key=lambda pair: -pair[1]):
         most = amdahl({"it": share, "rest": 1 - share}, ["it"])
         yield Bound(name=name, share=share, bound=most if math.isfinite(most) else None)
 
 
-def what_next(report: Report) -> Next:
+def what_next(report: Recommendation) -> NextStep:
     """The next thing to do, with its command."""
-    check, present = report.check, report.findings.options
-    if check is not None and check.happened is not None and not check.problem and check.happened > 1:
-        if check.sound.code == 1:
-            return Next(
-                sentence=f"The best set sounds worse ({check.sound.sentence}) Hear it before anything else:",
-                command=f'ishowtts listen "{check.options}" "{present}" -o listen.html',
+    best, present = report.combination, report.findings.options
+    if best is not None and best.problem:
+        return NextStep(sentence=f"The best set does not work as a whole: {best.problem}")
+    if best is not None and best.happened is not None and best.happened > 1:
+        if best.sound.code == 1:
+            return NextStep(
+                sentence=f"The best set sounds worse ({best.sound.sentence}) Hear it before anything else:",
+                command=f'ishowtts listen "{best.options}" "{present}" -o listen.html',
             )
-        doubt = "" if _good(check.sound) else f" (its sound: {check.sound.heard})"
-        return Next(
+        doubt = "" if _good(best.sound) else f" (its sound: {best.sound.outcome})"
+        return NextStep(
             sentence=f"Let the gate judge the best set{doubt}, speed and sound:",
-            command=f'nox -s perf -- --options "{check.options}" --against-options "{present}"',
+            command=f'nox -s perf -- --options "{best.options}" --against-options "{present}"',
         )
-    if check is not None and check.problem:
-        return Next(sentence=f"The best set does not work as a whole: {check.problem}")
     if report.met_by:
-        return Next(sentence="The target is met as it is; nothing that was tried is surely faster.")
+        return NextStep(sentence="The target is met as it is; nothing that was tried is surely faster.")
     if not report.findings.trials:
-        return Next(
+        return NextStep(
             sentence="Nothing was tried yet. Let the toggles be tried:",
             command=f"ishowtts profile --target {report.target:g}",
         )
-    return Next(
+    return NextStep(
         sentence=f"Nothing that was tried is surely faster; {report.bounds[0].name} would bring most. Again:",
         command=f"ishowtts profile --target {report.target:g} --budget {2 * report.findings.budget:.0f}",
     )
 
 
-def _good(sound: Sound) -> bool:
-    return sound.heard in ("lossless", "within limits")
+def _good(sound: Answer) -> bool:
+    return sound.outcome in ("lossless", "within limits")

@@ -18,8 +18,8 @@ import pytest
 
 from engine import checkpoint
 from engine.audio import Samples
-from engine.gate.data.samples import Judgement
 from engine.gate.data.scores import Scores
+from engine.gate.data.verdict import Judgement
 from engine.gate.quality import judges
 from engine.gate.quality.differences import Pair, compare
 from tests.studies.calibrate_quality import CAUGHT, FALSE_ALARMS, shipped_limits
@@ -110,14 +110,18 @@ def test_a_fault_is_caught_by_the_judge_it_is_for(fault: str, clips: Clips) -> N
     assert question in failed(found), found[question]
 
 
-@pytest.mark.parametrize("fault", ["one NaN frame", "clipping", "click at the join"])
-def test_a_broken_signal_in_one_clip_is_enough(fault: str, clips: Clips) -> None:
+def test_a_broken_signal_in_one_clip_is_enough(clips: Clips) -> None:
     """What is wrong whatever is said needs no average."""
-    spoil = made(FAULTS[fault], clips)
-    one = "kal16"  # whose clip has a quiet place for the click; inside a loud sound it is missed
-    found = clips.compared(lambda voice, samples: spoil(voice, samples) if voice == one else samples, None)
-    assert failed(found) == {"signal"}
-    assert one in found["signal"].sentence
+    name = "kal16"  # whose clip has a quiet place for the click; inside a loud sound it is missed
+
+    def spoilt(fault: str) -> Callable[[str, Samples], Samples]:
+        spoil = made(FAULTS[fault], clips)
+        return lambda voice, samples: spoil(voice, samples) if voice == name else samples
+
+    for fault in ("one NaN frame", "clipping", "click at the join"):
+        found = clips.compared(spoilt(fault), None)
+        assert failed(found) == {"signal"}, fault
+        assert name in found["signal"].sentence
 
 
 def test_a_stale_voice_is_caught(clips: Clips) -> None:
@@ -128,11 +132,11 @@ def test_a_stale_voice_is_caught(clips: Clips) -> None:
     assert "speaker" in failed(found)
 
 
-@pytest.mark.parametrize("only", [None, *judges.ALL])
 @pytest.mark.parametrize("change", list(HARMLESS))
-def test_a_harmless_change_does_not_fail(change: str, only: str | None, clips: Clips) -> None:
+def test_a_harmless_change_does_not_fail(change: str, clips: Clips) -> None:
     """Not by any judge."""
-    assert not failed(clips.compared(made(HARMLESS[change], clips), only))
+    for only in (None, *judges.ALL):
+        assert not failed(clips.compared(made(HARMLESS[change], clips), only)), only
 
 
 TEXTS = ("Wait, do not open that door yet!", "Small boats waited in the harbor.")
@@ -205,7 +209,7 @@ class TestRecord:
         assert record["targets_met"] == sum(row["met"] for row in held)
         assert all(row["met"] is None for row in record["rows"] if row not in held)
 
-    def test_the_issue_of_the_gate_is_met_against_the_same_noise(self, record: dict[str, Any]) -> None:
+    def test_the_claims_of_the_gate_hold_against_the_same_noise(self, record: dict[str, Any]) -> None:
         """As the gate compares, with the same seeds in both arms: no false alarm, no miss in the full set."""
         full = [
             row

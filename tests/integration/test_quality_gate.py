@@ -1,4 +1,4 @@
-"""Faster but wrong fails, for real: worker processes of the tiny model, and a fault in the candidate's code.
+"""Faster but wrong fails, for real: live pairs of the tiny model, and a fault in the candidate's code.
 
 The tiny model is untrained, so words, speaker and MOS are left to `test_quality_faults.py`; what is held here
 is what holds for any wave: bytes, length, signal.
@@ -6,71 +6,67 @@ is what holds for any wave: bytes, length, signal.
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 
 import engine
-from engine.gate import run
-from engine.gate.data import texts
-from engine.gate.data.machine_state import AfterBlock, Preflight
-from engine.gate.data.samples import Arm, Judgement
-from engine.gate.data.workloads import SENTENCES
-from engine.gate.measure import process
-from engine.gate.measure.process import Material, Target
-from engine.gate.quality import quality_pass, script
+from engine.gate.data.samples import Arm
+from engine.gate.data.verdict import Judgement
+from engine.gate.measure import blocks, process
+from engine.gate.measure.design import Design, Settings
+from engine.gate.measure.process import Material, Reference, Target
+from engine.gate.quality import quality_pass
+from engine.gate.stats.looks import Plan
 from engine.gate.verdict import sound
 from tests.unit.gate import builders, speakers
+from tests.unit.gate.test_sound import Accepted
 
 PACKAGE = Path(engine.__file__).resolve().parent
-TRUNCATED = '''
+WRAPPED = '''
 def load(*arguments, **options):
-    """Drops the last fifth of everything."""
+    """Loads as ever, and answers otherwise."""
     import dataclasses
     from engine.loading import load
-    tts = load(*arguments, **options)
-    whole = tts.synthesize
-    def synthesize(*asked, **how):
-        audio = whole(*asked, **how)
-        return dataclasses.replace(audio, samples=audio.samples[: -len(audio.samples) // 5].copy())
-    tts.synthesize = synthesize
-    return tts
-'''
-STALE = '''
-def load(*arguments, **options):
-    """Answers in the first voice that it has heard, whoever is asked for."""
-    from engine.loading import load
-    tts, first = load(*arguments, **options), []
+    tts, known = load(*arguments, **options), {}
     fresh = tts.synthesize
     def synthesize(text, voice=None, **how):
-        first.append(voice)
-        return fresh(text, first[0], **how)
+        FAULT
     tts.synthesize = synthesize
     return tts
 '''
+TRUNCATED = """audio = fresh(text, voice, **how)
+        return dataclasses.replace(audio, samples=audio.samples[: -len(audio.samples) // 5].copy())"""
+"""Drops the last fifth of everything."""
+STALE_VOICE = "return fresh(text, known.setdefault('voice', voice), **how)"
+"""Answers in the first voice that it has heard, whoever is asked for."""
+OLD_ANSWER = """if text not in known:
+            known[text] = fresh(text, voice, **how)
+        return known[text]"""
+"""Answers a text that it knows with what it said before, whatever the seed."""
+NOTHING = "return fresh(text, voice, **how)"
 
 
 @pytest.fixture
-def checkpoint(tiny_folder: Path, clip: Path, tmp_path: Path) -> Path:
+def material(tiny_folder: Path, clip: Path, tmp_path: Path) -> Material:
     """The tiny model with two short clips, one from the other played backwards."""
     folder = tmp_path / "two voices"
     shutil.copytree(tiny_folder, folder)
     samples, rate = soundfile.read(clip, dtype="float32")
     soundfile.write(folder / "one.wav", samples, rate)
     soundfile.write(folder / "two.wav", samples[::-1], rate)
+    voices = {name: Reference(folder / f"{name}.wav", "Some call me nature,") for name in ("one", "two")}
     manifest = json.loads((folder / "voice.json").read_text())
     manifest["references"] = {
-        name: {"file": f"{name}.wav", "text": "Some call me nature,"} for name in ("one", "two")
+        name: {"file": voice.clip.name, "text": voice.text} for name, voice in voices.items()
     }
     (folder / "voice.json").write_text(json.dumps(manifest | {"languages": ["en"]}))
-    return folder
+    return Material("tiny", str(folder), *voices["one"], voices=voices, languages=("en",), trained=False)
 
 
 def checkout(folder: Path, fault: str) -> Path:
@@ -80,69 +76,77 @@ def checkout(folder: Path, fault: str) -> Path:
     for path in PACKAGE.iterdir():
         if path.name not in ("__init__.py", "__pycache__"):
             (package / path.name).symlink_to(path)
-    (package / "__init__.py").write_text((PACKAGE / "__init__.py").read_text() + fault)
+    source = (PACKAGE / "__init__.py").read_text() + WRAPPED.replace("FAULT", fault)
+    (package / "__init__.py").write_text(source)
     return folder
 
 
-def arms(folder: Path, fault: str, nfe: tuple[int, int]) -> dict[Arm, Target]:
-    """This checkout against the one with the fault."""
-    here = PACKAGE.parent
-    return {
-        "base": Target(here, "ba5e" * 10, False, f"nfe={nfe[0]}"),
-        "candidate": Target(checkout(folder, fault), "fa17" * 10, False, f"nfe={nfe[1]}"),
+def judged(
+    fault: str, material: Material, folder: Path, steps: tuple[int, int] = (1, 1)
+) -> tuple[Judgement, ...]:
+    """The verdict on sound of one block of live pairs, and of the quick cases, as the gate obtains it."""
+    targets: Mapping[Arm, Target] = {
+        "base": Target(PACKAGE.parent, "ba5e" * 10, False, f"nfe={steps[0]}"),
+        "candidate": Target(checkout(folder / "faulty", fault), "fa17" * 10, False, f"nfe={steps[1]}"),
     }
-
-
-def test_a_candidate_that_is_faster_because_it_drops_words_exits_one(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Measured, spoken, judged and recorded as the gate does it."""
-    targets = arms(tmp_path / "faulty", TRUNCATED, (4, 1))
-    material = run.find_material(str(checkpoint))
-    scene = run.Scene(builders.MACHINE, Preflight(findings=()), speakers.SELECTION, material)
-
-    @contextlib.contextmanager
-    def both(*_: Any) -> Iterator[Mapping[Arm, Target]]:
-        yield targets
-
-    monkeypatch.setattr(run, "look", lambda request, report: scene)
-    monkeypatch.setattr(run, "targets", both)
-    monkeypatch.setattr(run.check, "after_block", lambda block, machine: AfterBlock(block=block, findings=()))
-    request = run.Request(
-        against_options="reference", quick=True, blocks=1, seed=1, records=tmp_path / "records"
+    settings = Settings(Plan(blocks_max=1), ("short", "medium"), 600.0, rounds=2, warmup=1, twins=1)
+    waves = folder / "waves"
+    waves.mkdir()
+    with process.opener(targets, material, outputs=waves) as open_worker:
+        described: blocks.Described = {}
+        layout = Design(settings.plan, twins=1, rounds=2)
+        generator = np.random.default_rng(0)
+        processes = blocks.run_block(settings, layout, 0, open_worker, described, generator)
+    audition = quality_pass.prepare(
+        material, speakers.SELECTION, settings.sentences, quick=True, seed=0, recogniser="pocketsphinx"
     )
-    found = run.gate(request, lambda said: None).run
-    assert found.verdict is not None
-    pace = {
-        arm: min(call.seconds for _, one in found.series(arm, "short") for call in one.calls)
-        for arm in targets
-    }
-    assert pace["candidate"] < pace["base"]
-    said = {one.question: one for one in found.verdict.quality}
-    assert (said["duration"].outcome, said["duration"].code) == ("FAULT", 1)
-    assert said["timed = judged"].outcome == "MATCHED"
-    assert said["repeats"].outcome == "SAME"
-    assert said["WER"].outcome == "NOT JUDGED"
-    assert found.verdict.code == 1
-
-
-def test_a_candidate_that_answers_in_another_voice_exits_one(checkpoint: Path, tmp_path: Path) -> None:
-    """The stale cache: right length, right words, right pace; only the bytes of the other voice tell."""
-    material = run.find_material(str(checkpoint))
-    found = {one.question: one for one in heard(arms(tmp_path / "faulty", STALE, (1, 1)), material, tmp_path)}
-    assert (found["no caching"].outcome, found["no caching"].code) == ("FAULT", 1)
-    assert "in voice two" in found["no caching"].sentence
-    assert found["repeats"].outcome == "SAME"
-
-
-def heard(targets: Mapping[Arm, Target], material: Material, folder: Path) -> tuple[Judgement, ...]:
-    """The verdict on quality of two cases, one in each voice; nothing was timed."""
-    cases = texts.choose(("en",), ["hello", "gift"]).cases
-    lines = script.script(cases, SENTENCES[:1], list(material.voices), 0, probes=2)
-    nobody = dict.fromkeys(quality_pass.judges.ALL, quality_pass.UNTRAINED)
-    asked = quality_pass.Audition(lines, material.voices, quality_pass.Panel({}, ()), nobody, (), 0)
-    opening = functools.partial(process.opener, targets, material)
     quality = quality_pass.hold(
-        asked, lambda place: opening(outputs=place), (), folder, {}, lambda said: None
+        audition,
+        lambda place: process.opener(targets, material, outputs=place),
+        processes,
+        waves,
+        described,
+        lambda said: None,
     )
-    return sound.judge(builders.run(quality=quality), speakers.SELECTION)
+    sides = {arm: process.side(targets[arm], material, described[arm], settings.workloads) for arm in targets}
+    made = builders.run(processes, quality=quality, work={}, **sides)
+    return sound.judge(made, speakers.SELECTION, Accepted())
+
+
+def failed(answers: tuple[Judgement, ...]) -> dict[str, Judgement]:
+    """The answers that are no pass, by question."""
+    return {answer.question: answer for answer in answers if answer.code}
+
+
+def test_the_same_code_elsewhere_passes_every_question(material: Material, tmp_path: Path) -> None:
+    """Two processes of two checkouts give the same bytes for every timed request and every case."""
+    answers = judged(NOTHING, material, tmp_path)
+    assert not failed(answers), failed(answers)
+    outcomes = {answer.question: answer.outcome for answer in answers}
+    assert (outcomes["timed = judged"], outcomes["repeats"], outcomes["output"]) == (
+        "MATCHED",
+        "SAME",
+        "SAME",
+    )
+
+
+def test_a_candidate_that_is_faster_because_it_drops_words_fails(material: Material, tmp_path: Path) -> None:
+    """With other options than the base: the outputs may differ, but no clip may end early."""
+    answers = failed(judged(TRUNCATED, material, tmp_path, steps=(4, 1)))
+    assert (answers["duration"].outcome, answers["duration"].code) == ("FAULT", 1)
+    assert (answers["output"].outcome, answers["output"].code) == ("FAULT", 1)
+
+
+def test_a_candidate_that_answers_in_another_voice_fails(material: Material, tmp_path: Path) -> None:
+    """The stale cache: right length, right words, right pace; only the bytes of the other voice tell."""
+    answers = failed(judged(STALE_VOICE, material, tmp_path))
+    assert (answers["no caching"].outcome, answers["no caching"].code) == ("FAULT", 1)
+    assert "in voice two" in answers["no caching"].sentence
+
+
+def test_a_candidate_that_answers_from_memory_fails(material: Material, tmp_path: Path) -> None:
+    """It is told by the timed calls already: two seeds, the same bytes, and not those of the base."""
+    answers = failed(judged(OLD_ANSWER, material, tmp_path))
+    assert (answers["no caching"].outcome, answers["no caching"].code) == ("FAULT", 1)
+    assert "short with seed 0 and short with seed 1" in answers["no caching"].sentence
+    assert (answers["output"].outcome, answers["output"].code) == ("OUTPUT CHANGED", 3)

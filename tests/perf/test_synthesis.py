@@ -1,13 +1,12 @@
-"""The gate's benchmarks: every workload in every process of the optimised and the reference configuration."""
+"""The gate's run as benchmarks: every workload of the base and of the candidate."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from engine.gate.data.workloads import Sentence
-from engine.gate.pytest_plugin import RunningProcess
+from engine.gate.pytest_plugin import Row
 
 
-def test_synthesis(benchmark: Any, gate_process: RunningProcess, gate_sentence: Sentence) -> None:
-    """A fresh process says a pinned text again and again; the verdict on all of them comes at the end."""
-    gate_process.benchmark(benchmark, gate_sentence)
+def test_synthesis(gate_row: Row, benchmark: Any) -> None:
+    """The calls of one workload of one arm; the verdict on all of them sets the exit status."""
+    gate_row.replay(benchmark)

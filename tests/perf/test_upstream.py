@@ -1,5 +1,5 @@
-"""Upstream's own `infer` beside the engine, interleaved: `-m slow` at small size (part of `nox -s ladder`),
-`-m base` at base size. `python -m tests.studies.side_by_side` prints the ratio alone.
+"""Upstream's own `infer` beside the engine, interleaved: `-m slow` at small size,
+`-m base` at base size. `nox -s study -- upstream` prints the ratio alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What one request leaves unused of a device, and what a batch of equal requests brings: shown together.
 
 A request that keeps the device busy leaves nothing to gain, one that leaves it idle leaves much; a gain from
-batching without the share at batch 1 says nothing. `python -m tests.studies.batch_gain --help`
+batching without the share at batch 1 says nothing. `nox -s study -- batches --help`
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from engine.advisor import ceilings, costs, profiling
 from engine.checkpoint import DEFAULT_CHECKPOINT
 from engine.errors import UsageError
 from engine.gate.data.files import write_atomically
 from engine.gate.data.workloads import SENTENCES
 from engine.options import Options
-from tests.studies import committed
+from tests.studies import ceilings, committed, costs, flops
 from tests.studies.ladder import Ratio, ratio_of
 
 SIZES = (1, 2, 4, 8)
@@ -133,8 +132,8 @@ def measure(
     spent: dict[int, list[float]] = {size: [] for size in sizes}
     wanted = dataclasses.replace(options, batch=max(sizes))
     with engine.load(checkpoint, wanted, device=device) as tts:
-        pieces = profiling.sequences(tts, text)
-        todo = costs.work(profiling.architecture(tts.checkpoint), pieces, wanted)
+        pieces = flops.sequences(tts, text)
+        todo = costs.work(flops.architecture(tts.checkpoint), pieces, wanted)
         if wanted.buckets:
             tts.warmup()
         for number in range(rounds + 1):

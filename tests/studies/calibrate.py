@@ -1,6 +1,6 @@
 """How often the gate cries wolf, how often it misses, how often it shrugs: simulated, replayed, committed.
 
-    nox -s calibrate                                     # writes baselines/calibration.{json,png}
+    nox -s study -- calibrate                                     # writes baselines/calibration.{json,png}
     ishowtts gate --options nfe=7 --against-options nfe=7 --json    # the same code twice, for --recording
 
 The first runs whole simulated gates (`simulate`): three workloads, stopping, A/A control, the error shared
@@ -213,7 +213,7 @@ def calibrate(
     plan = Plan(family=FAMILY)
     return {
         "schema": SCHEMA,
-        "command": "python -m tests.studies.calibrate",
+        "command": "nox -s study -- calibrate",
         "seed": seed,
         "quick": quick,
         "versions": {
@@ -238,9 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from tests.studies.calibration_plot import plot
 
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.studies.calibrate", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="nox -s study -- calibrate", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=REPORT, help="JSON to write")
     parser.add_argument("--plot", type=Path, default=REPORT.with_suffix(".png"), help="PNG to write")
     parser.add_argument("--recording", type=Path, help="record of a gate run whose two arms are the same")

@@ -1,6 +1,6 @@
 """How often the quality gate cries wolf, and how often it misses: on judged speech, resampled, committed.
 
-    python -m tests.studies.calibrate_quality      # writes baselines/quality-calibration.{json,png}
+    nox -s study -- calibrate-quality      # writes baselines/quality-calibration.{json,png}
 
 Every pinned text is spoken in every voice with several seeds, changed harmlessly, and spoiled by seeded
 faults (`degradations`); each distinct output is judged once and kept under build/, so an interrupted run goes
@@ -128,7 +128,7 @@ def report(
     held = [one["met"] for one in spoken if one["met"] is not None]
     return {
         "schema": SCHEMA,
-        "command": "python -m tests.studies.calibrate_quality",
+        "command": "nox -s study -- calibrate-quality",
         "checkpoint": found.name,
         "weights": found.digest(),
         "options": study.options,
@@ -237,7 +237,7 @@ def _work(some: Sequence[Cell]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m tests.studies.calibrate_quality", description=__doc__.splitlines()[0]
+        prog="nox -s study -- calibrate-quality", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--out", type=Path, default=REPORT, help="JSON to write")
     parser.add_argument("--plot", type=Path, help="PNG to write (beside the JSON)")

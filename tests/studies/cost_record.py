@@ -2,10 +2,10 @@
 
 The fastest round of each pair counts: the model is of the machine, not of what else ran on it. In every round
 engines with different toggles speak texts of different lengths in a random order, so that a drift of the
-machine falls on all of them alike. `engine.advisor.costs` is fitted to a part of these times and predicts
+machine falls on all of them alike. `tests.studies.costs` is fitted to a part of these times and predicts
 the rest.
 
-`python -m tests.studies.cost_record [--checkpoint NAME] [--out FILE] [--plot FILE]`
+`nox -s study -- costs [--checkpoint NAME] [--out FILE] [--plot FILE]`
 """
 
 from __future__ import annotations
@@ -21,16 +21,15 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from engine.advisor import ceilings, costs, profiling
-from engine.advisor.architecture import Architecture
-from engine.advisor.architecture import Sequence as Piece
-from engine.advisor.costs import Model
 from engine.checkpoint import DEFAULT_CHECKPOINT
 from engine.gate.data.files import write_atomically
 from engine.gate.data.workloads import SENTENCES
 from engine.loading import load
 from engine.options import Options
-from tests.studies import committed, cost_plot, orin
+from tests.studies import ceilings, committed, cost_plot, costs, flops
+from tests.studies.architecture import Architecture
+from tests.studies.architecture import Sequence as Piece
+from tests.studies.costs import Model
 
 log = logging.getLogger(__name__)
 SCHEMA_VERSION = 1
@@ -135,7 +134,7 @@ def measure(checkpoint: str, rounds: int, budget: float, clock: Callable[[], flo
     found = []
     for (options, name), heard in spoken.items():
         seconds, sampling, lengths = zip(*heard, strict=True)
-        pieces = profiling.sequences(engines[options], TEXTS[name])
+        pieces = flops.sequences(engines[options], TEXTS[name])
         found.append(Taken(options, name, tuple(pieces), lengths[0], seconds, sampling))
     return found
 
@@ -162,7 +161,6 @@ def record(taken: Sequence[Taken], shape: Architecture, rates: ceilings.Ceilings
         "growth": _growth(taken),
         "longer": _longer(taken),
         "rows": rows,
-        "orin": orin.extrapolate(model),
     }
 
 
@@ -232,7 +230,7 @@ def main(
     rates = ceilings.measure()
     log.info("ceilings: %s", rates)
     taken = measure(checkpoint, rounds, budget, time.monotonic)
-    shape = profiling.architecture(load(checkpoint).checkpoint)
+    shape = flops.architecture(load(checkpoint).checkpoint)
     written = {
         **committed.provenance(SCHEMA_VERSION, checkpoint),
         "rounds": min(len(one.seconds) for one in taken),

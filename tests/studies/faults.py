@@ -15,7 +15,7 @@ from engine.gate.data.samples import ExitCode
 from engine.gate.data.workloads import Frozen, Name
 
 TABLE = BASELINES / "faults.json"
-COMMAND = "nox -s faults"
+COMMAND = "nox -s study -- faults"
 HEADINGS = ("fault", "must exit", "exits", "result", "what said so")
 
 

@@ -1,6 +1,6 @@
 """How soon a long text is heard: the whole of it, its first piece, and a short first piece, timed in turn.
 
-`python -m tests.studies.first_audio --help`
+`nox -s study -- first-audio --help`
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ candidate in k steps, keep the one that is nearest to a many-step solution there
 moved by itself for as long as that brings the end nearer. What is reported comes from texts that the search
 did not see.
 
-`python -m tests.studies.gridsearch [--checkpoint NAME] [--seconds N]` goes on where it stopped.
+`nox -s study -- grids [--checkpoint NAME] [--seconds N]` goes on where it stopped.
 """
 
 from __future__ import annotations

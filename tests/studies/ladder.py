@@ -6,7 +6,7 @@ blocks says what the toggle brought. A gain has one owner: the rung where its to
 tried and not kept is measured on top of the same rung, and the ladder goes on without it. Beside the speed
 stands what it did to the sound (`engine.gate.quality.speech`).
 
-`python -m tests.studies.ladder [--checkpoint NAME] [--blocks N] [--out FILE] [--plot FILE]`
+`nox -s study -- ladder [--checkpoint NAME] [--blocks N] [--out FILE] [--plot FILE]`
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
-from scipy import stats
 
 from engine.checkpoint import DEFAULT_CHECKPOINT
 from engine.errors import UsageError
@@ -33,6 +32,7 @@ from engine.gate.measure.process import Material, Target
 from engine.gate.quality import speech as sound
 from engine.gate.quality.speech import Sound
 from engine.gate.run import find_material
+from engine.gate.stats.intervals import mean_interval
 from engine.options import Options
 from tests.studies import committed, ladder_report
 
@@ -125,9 +125,8 @@ def ratio_of(after: Sequence[float], before: Sequence[float]) -> Ratio:
     if len(after) < 2 or len(after) != len(before):
         raise UsageError(f"{len(after)} and {len(before)} blocks", "two or more, in pairs", "Measure more")
     logs = np.log(np.asarray(after) / np.asarray(before))
-    half = stats.t.ppf((1 + LEVEL) / 2, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
-    mean = logs.mean()
-    return Ratio(*(float(np.exp(value)) for value in (mean, mean - half, mean + half)))
+    interval = mean_interval(logs, LEVEL)
+    return Ratio(*(float(np.exp(value)) for value in (interval.mean, interval.low, interval.high)))
 
 
 def climb(

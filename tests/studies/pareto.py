@@ -1,6 +1,6 @@
 """Which step counts, solvers and number formats are worth having: speed beside quality, measured together.
 
-    python -m tests.studies.pareto [--checkpoint NAME] [--rounds N] [--out FILE]
+    nox -s study -- pareto [--checkpoint NAME] [--rounds N] [--out FILE]
 
 Times are taken in turn in one process (`tests.studies.interleaved`); then every set speaks the pinned quick
 texts from the same noise, and the judges score each clip. A set is on the front when no other is both faster

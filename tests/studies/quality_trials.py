@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from engine.gate.data.quality_limits import Limits
-from engine.gate.data.samples import Judgement
 from engine.gate.data.scores import Scores
+from engine.gate.data.verdict import Judgement
 from engine.gate.quality.differences import Pair, compare
 from tests.studies.degradations import FAULTS, HARMLESS
 from tests.studies.quality_corpus import AGAIN, FIRST, INT8, UNSAID, Cell, Takes

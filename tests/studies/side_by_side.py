@@ -1,6 +1,6 @@
 """Upstream's own `infer` beside the engine: same weights, words, clip and seed, interleaved in one process.
 
-`python -m tests.studies.side_by_side [--checkpoint NAME] [--options TOGGLES] [--rounds N]`
+`nox -s study -- upstream [--checkpoint NAME] [--options TOGGLES] [--rounds N]`
 """
 
 from __future__ import annotations

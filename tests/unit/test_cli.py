@@ -216,7 +216,7 @@ def test_a_sentence_with_brackets_is_printed_as_it_is(run: Run, tmp_path: Path) 
 
 def test_profile_shows_one_screen_and_writes_the_record(run: Run, tmp_path: Path) -> None:
     """Without trials: where the time goes, and 0 or 1 for the target, by the same rule as the record."""
-    from engine.advisor.recommend_record import load
+    from engine.advisor.recommendation import load
 
     file = tmp_path / "report.json"
     tiny = ["profile", "--checkpoint", "seeded-tiny", "--nfe", 1, "--no-trials", "--json", file]
@@ -226,9 +226,9 @@ def test_profile_shows_one_screen_and_writes_the_record(run: Run, tmp_path: Path
         assert code == expected == report.exit_code
         assert report.target == target
         assert report.findings.options == "nfe=1"
-        assert sum(report.facts.stages.values()) == pytest.approx(report.facts.seconds)
+        assert sum(report.profile.stages.values()) == pytest.approx(report.profile.seconds)
         assert "seeded-tiny, nfe=1" in printed
-        assert all(stage in printed for stage in report.facts.stages)
+        assert all(stage in printed for stage in report.profile.stages)
 
 
 @pytest.mark.parametrize(

@@ -23,18 +23,15 @@ def test_an_agx_orin_in_maxn_finds_its_committed_baseline(tmp_path: Path) -> Non
     assert describe(plant(tmp_path, machines.orin())).key == "jetson-agx-orin"
 
 
-@pytest.mark.parametrize(
-    ("status", "mode", "key"),
-    [
+def test_another_power_mode_is_another_machine(tmp_path: Path) -> None:
+    """A slower or unreadable mode never meets the limits of MAXN."""
+    for status, mode, key in (
         ("pmode:0002\n", "MODE_30W", "jetson-agx-orin-30w"),
         ("pmode:0010\n", "MODE_10", "jetson-agx-orin-10"),
         ("", "unknown", "jetson-agx-orin-unknown"),
-    ],
-)
-def test_another_power_mode_is_another_machine(tmp_path: Path, status: str, mode: str, key: str) -> None:
-    """A slower or unreadable mode never meets the limits of MAXN."""
-    found = describe(plant(tmp_path, {**machines.orin(), "var/lib/nvpmodel/status": status}))
-    assert (found.power_mode, found.key) == (mode, key)
+    ):
+        found = describe(plant(tmp_path, {**machines.orin(), "var/lib/nvpmodel/status": status}))
+        assert (found.power_mode, found.key) == (mode, key)
 
 
 def test_the_full_mode_is_found_by_name_not_by_number(tmp_path: Path) -> None:
@@ -104,16 +101,13 @@ def test_nvml_names_the_gpus_where_the_driver_shows_no_files(tmp_path: Path) -> 
     assert describe(tmp_path, FakeNvml()).gpus == ()
 
 
-@pytest.mark.parametrize(
-    ("files", "name"),
-    [
+def test_people_see_the_board_or_the_cpu(tmp_path: Path) -> None:
+    """Whatever the machine calls itself."""
+    for files, name in (
         (machines.orin(), "NVIDIA Jetson AGX Orin Developer Kit"),
         (machines.plain_pc(), "Intel(R) Xeon(R) Gold 6248 CPU"),
-    ],
-)
-def test_people_see_the_board_or_the_cpu(tmp_path: Path, files: dict[str, str], name: str) -> None:
-    """Whatever the machine calls itself."""
-    assert describe(plant(tmp_path, files)).name == name
+    ):
+        assert describe(plant(tmp_path / name, files)).name == name
 
 
 def test_a_control_group_takes_cores_away(tmp_path: Path) -> None:
@@ -122,18 +116,15 @@ def test_a_control_group_takes_cores_away(tmp_path: Path) -> None:
     assert describe(plant(tmp_path, files)).cores == 4
 
 
-@pytest.mark.parametrize(
-    ("kept", "jetson"),
-    [
+def test_any_one_trace_of_a_jetson_is_enough(tmp_path: Path) -> None:
+    """Containers hide some files: torch must stay NVIDIA's even then."""
+    for kept, jetson in (
         ("proc/device-tree/model", True),
         ("proc/device-tree/compatible", True),
         ("etc/nv_tegra_release", True),
         ("proc/cpuinfo", False),
-    ],
-)
-def test_any_one_trace_of_a_jetson_is_enough(tmp_path: Path, kept: str, jetson: bool) -> None:
-    """Containers hide some files: torch must stay NVIDIA's even then."""
-    assert is_jetson(plant(tmp_path, {kept: machines.orin()[kept]})) is jetson
+    ):
+        assert is_jetson(plant(tmp_path / kept, {kept: machines.orin()[kept]})) is jetson
 
 
 def test_a_container_that_hides_the_device_tree_keeps_the_board(tmp_path: Path) -> None:

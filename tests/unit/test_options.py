@@ -60,9 +60,9 @@ def test_options_cannot_be_changed_after_they_were_checked() -> None:
         Options().nfe = 1  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
+def test_a_bad_value_is_refused_by_name() -> None:
+    """The sentence names the option and the value that was given."""
+    for name, value in (
         ("precision", "fp8"),
         ("precision", None),
         ("precision", ["fp16"]),
@@ -93,15 +93,12 @@ def test_options_cannot_be_changed_after_they_were_checked() -> None:
         ("cfg_strength", float("inf")),
         ("cfg_strength", None),
         ("cfg_strength", False),
-    ],
-)
-def test_a_bad_value_is_refused_by_name(name: str, value: Any) -> None:
-    """The sentence names the option and the value that was given."""
-    with pytest.raises(OptionsError) as caught:
-        Options(**{name: value})
-    assert caught.value.given.startswith(f"{name}=")
-    assert caught.value.expected
-    assert caught.value.cure
+    ):
+        with pytest.raises(OptionsError) as caught:
+            Options(**{name: value})
+        assert caught.value.given.startswith(f"{name}=")
+        assert caught.value.expected
+        assert caught.value.cure
 
 
 @given(
@@ -116,31 +113,28 @@ def test_any_values_give_options_or_a_named_error(values: dict[str, Any]) -> Non
     assert all(getattr(options, name) == value for name, value in values.items())
 
 
-@pytest.mark.parametrize("nfe", range(1, MAX_NFE + 1))
-def test_epss_is_refused_where_upstream_has_no_pruned_grid(nfe: int) -> None:
+def test_epss_is_refused_where_upstream_has_no_pruned_grid() -> None:
     """Upstream falls back to a uniform grid in silence; here the pair raises and names the cure."""
-    if nfe in EPSS_STEPS:
-        assert Options(nfe=nfe, schedule="epss").nfe == nfe
-        return
-    with pytest.raises(OptionsError, match="schedule='epss'") as caught:
-        Options(nfe=nfe, schedule="epss")
-    assert "sway" in caught.value.cure
+    for nfe in range(1, MAX_NFE + 1):
+        if nfe in EPSS_STEPS:
+            assert Options(nfe=nfe, schedule="epss").nfe == nfe
+            continue
+        with pytest.raises(OptionsError, match="schedule='epss'") as caught:
+            Options(nfe=nfe, schedule="epss")
+        assert "sway" in caught.value.cure
 
 
-@pytest.mark.parametrize(
-    ("values", "cure"),
-    [
+def test_a_pair_that_cannot_work_is_refused_with_its_cure() -> None:
+    """Compilation takes the plain attention apart, and the exported vocoder has one format."""
+    for values, cure in (
         ({"attention": "math", "compile": "default"}, "attention='auto'"),
         ({"vocoder_backend": "onnx", "vocoder_precision": "fp16"}, "Drop one"),
-    ],
-)
-def test_a_pair_that_cannot_work_is_refused_with_its_cure(values: dict[str, Any], cure: str) -> None:
-    """Compilation takes the plain attention apart, and the exported vocoder has one format."""
-    with pytest.raises(OptionsError) as caught:
-        Options(**values)
-    assert cure in caught.value.cure
-    for name in values:
-        Options(**{name: values[name]})
+    ):
+        with pytest.raises(OptionsError) as caught:
+            Options(**values)
+        assert cure in caught.value.cure
+        for name in values:
+            Options(**{name: values[name]})
 
 
 @pytest.mark.parametrize("solver", ["midpoint", "heun"])
@@ -161,24 +155,32 @@ def test_epss_looks_at_the_steps_and_not_the_evaluations() -> None:
         Options(nfe=16, solver="midpoint", schedule="epss")
 
 
-@pytest.mark.parametrize("guidance", ["separate", "interval", "reuse"])
-def test_guidance_cannot_be_arranged_where_there_is_none(guidance: Any) -> None:
+def test_guidance_cannot_be_arranged_where_there_is_none() -> None:
     """At strength 0 these would do nothing, so they are refused."""
-    with pytest.raises(OptionsError, match="cfg_strength above 0") as caught:
-        Options(guidance=guidance, cfg_strength=0.0)
-    assert "packed" in caught.value.cure
+    for guidance in (
+        "separate",
+        "interval",
+        "reuse",
+    ):
+        with pytest.raises(OptionsError, match="cfg_strength above 0") as caught:
+            Options(guidance=guidance, cfg_strength=0.0)
+        assert "packed" in caught.value.cure
 
 
-@pytest.mark.parametrize("guidance", ["packed", "separate", "reuse"])
-def test_an_end_of_the_interval_needs_an_interval(guidance: Any) -> None:
+def test_an_end_of_the_interval_needs_an_interval() -> None:
     """A number that nothing reads is refused."""
-    with pytest.raises(OptionsError, match="guidance='interval'"):
-        Options(guidance=guidance, guidance_until=0.3)
+    for guidance in (
+        "packed",
+        "separate",
+        "reuse",
+    ):
+        with pytest.raises(OptionsError, match="guidance='interval'"):
+            Options(guidance=guidance, guidance_until=0.3)
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
+def test_what_can_never_be_seen_to_work_is_refused() -> None:
+    """No clip is that long, and guidance that never ends or is never reused saves nothing."""
+    for values in (
         {"guidance": "reuse", "nfe": 1},
         {"guidance": "interval", "nfe": 1},
         {"guidance": "interval", "nfe": 2},
@@ -186,13 +188,9 @@ def test_an_end_of_the_interval_needs_an_interval(guidance: Any) -> None:
         {"guidance": "interval", "guidance_until": 0.9, "nfe": 7, "schedule": "epss"},
         {"guidance": "interval", "guidance_until": 1.0, "nfe": 8, "solver": "heun"},
         {"reference_seconds": 20.0},
-    ],
-    ids=str,
-)
-def test_what_can_never_be_seen_to_work_is_refused(values: dict[str, Any]) -> None:
-    """No clip is that long, and guidance that never ends or is never reused saves nothing."""
-    with pytest.raises(OptionsError):
-        Options(**values)
+    ):
+        with pytest.raises(OptionsError):
+            Options(**values)
 
 
 @given(
@@ -235,10 +233,10 @@ def test_the_jetson_preset_is_what_the_jetson_runs() -> None:
     }
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_is_parsed_by_its_name(name: str) -> None:
+def test_a_preset_is_parsed_by_its_name() -> None:
     """`parse` and the class method give the same."""
-    assert Options.parse(name) == getattr(Options, name)()
+    for name in PRESETS:
+        assert Options.parse(name) == getattr(Options, name)()
 
 
 @given(VALID)
@@ -254,24 +252,21 @@ def test_changed_holds_exactly_what_differs_from_the_reference(options: Options)
     assert all(value != getattr(Options(), name) for name, value in options.changed().items())
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
+def test_a_preset_and_pairs_combine() -> None:
+    """Pairs change what the preset set."""
+    for text, expected in (
         ("", Options()),
         ("fast_cpu schedule=sway nfe=3", dataclasses.replace(Options.fast_cpu(), schedule="sway", nfe=3)),
         ("nfe=7,schedule=epss", Options(nfe=7, schedule="epss")),
         ("reference_cache=ON cfg_strength=1.5", Options(reference_cache=True, cfg_strength=1.5)),
         ("jetson reference_cache=0", dataclasses.replace(Options.jetson(), reference_cache=False)),
-    ],
-)
-def test_a_preset_and_pairs_combine(text: str, expected: Options) -> None:
-    """Pairs change what the preset set."""
-    assert Options.parse(text) == expected
+    ):
+        assert Options.parse(text) == expected
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_an_unknown_or_ill_spelt_option_is_refused() -> None:
+    """A typing error never means the default."""
+    for text in (
         "turbo",
         "nfe",
         "nfe=",
@@ -281,12 +276,9 @@ def test_a_preset_and_pairs_combine(text: str, expected: Options) -> None:
         "reference_cache=yes",
         "cfg_strength=x",
         "=1",
-    ],
-)
-def test_an_unknown_or_ill_spelt_option_is_refused(text: str) -> None:
-    """A typing error never means the default."""
-    with pytest.raises(OptionsError):
-        Options.parse(text)
+    ):
+        with pytest.raises(OptionsError):
+            Options.parse(text)
 
 
 @given(st.text())

@@ -1,27 +1,30 @@
-"""How baselines change: a trusted run becomes entries (limits stay), and looser limits are found out."""
+"""How a machine's sessions come into its baseline: a trusted run adds one, and limits stay as they are."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import filelock
 
 from engine.errors import UsageError
-from engine.gate.baselines.select import BASELINES, PORTABLE, Baseline, Limit, Recorded, dump, load
+from engine.gate.baselines.select import BASELINES, dump, load
 from engine.gate.data.files import write_atomically
+from engine.gate.data.limits import PORTABLE, SESSIONS_KEPT, Baseline, RecordedWorkload, Session
 from engine.gate.data.samples import CONTROL, Run
-from engine.gate.data.workloads import Workload
+from engine.gate.data.verdict import Verdict
 
 LOCK_SECONDS = 30.0
+OLDER = "older revision"
+"""Whether anything older was looked at says nothing of the samples, so it bars no recording."""
 
 
 class Change(NamedTuple):
-    """What recording changed for one workload: mean RTF before (None: no entry of these options) and now."""
+    """One workload's mean RTF in the session before (None: there is none), and now."""
 
     workload: str
     options: str
@@ -34,13 +37,15 @@ class Change(NamedTuple):
         return None if self.before is None else 100 * (self.after / self.before - 1)
 
 
-def record_entry(run: Run, directory: Path = BASELINES) -> tuple[Path, list[Change]]:
-    """Record the candidate's samples as this machine's entries; limits stay as they are.
+def record_session(run: Run, directory: Path = BASELINES) -> tuple[Path, list[Change]]:
+    """Add the candidate's samples to this machine's file as one session; limits stay as they are.
 
-    The first recording on a machine starts its file from the relative limits of `portable.json`.
+    At most ten sessions of a checkpoint and its options are kept, the newest; those of workloads that have
+    changed since can never be compared again and go. The first recording on a machine starts its file from
+    the relative limits of `portable.json`.
 
     Returns:
-        The file written, and what changed, one `Change` per workload.
+        The file written, and one `Change` for each workload.
 
     Raises:
         UsageError: the machine was unfit or forced, the tree dirty, the A/A control missing or loud, a
@@ -51,65 +56,36 @@ def record_entry(run: Run, directory: Path = BASELINES) -> tuple[Path, list[Chan
     path = directory / f"{run.machine_key}.json"
     with locked(path):
         old = load(path) if path.exists() else _start(run.machine_key, directory)
-        fresh = [_entry(run, workload) for workload in run.candidate.workloads]
-        before = old.recorded
-        changes = [
-            Change(
-                entry.workload,
-                " ".join(f"{name}={value}" for name, value in entry.options.items()) or "reference",
-                before[entry.key].mean_rtf if entry.key in before else None,
-                entry.mean_rtf,
-            )
-            for entry in fresh
-        ]
-        replaced = {(entry.workload, entry.checkpoint, entry.options_sha256) for entry in fresh}
-        kept = [
-            entry
-            for entry in old.entries
-            if not isinstance(entry, Recorded)
-            or (entry.workload, entry.checkpoint, entry.options_sha256) not in replaced
-        ]
-        given = {name: value for name, value in old if value is not None}
-        new = Baseline.model_validate({**given, "entries": (*kept, *fresh)})
-        write_atomically(path, dump(new))
+        added = session_of(run)
+        changes = _changes(old.sessions, added)
+        content = {name: value for name, value in old if value is not None}
+        sessions = _with(old.sessions, added)
+        write_atomically(path, dump(Baseline.model_validate({**content, "sessions": sessions})))
     return path, changes
 
 
-def loosened(old: Baseline, new: Baseline) -> list[str]:
-    """Every way in which `new` asks for less than `old`, one sentence each; empty if in none."""
-    found = []
-    after = new.limits()
-    for name, limit in old.limits().items():
-        if name not in after:
-            found.append(f"{name} was removed (upper {limit.upper:g} {limit.unit})")
-        elif after[name].unit != limit.unit:
-            found.append(f"{name} changed its unit from {limit.unit} to {after[name].unit}")
-        else:
-            found += _looser(name, limit, after[name])
-    found += [
-        f"workload {name!r} is no longer pinned"
-        for name in sorted(old.workloads.keys() - new.workloads.keys())
-    ]
-    found += [
-        f"workload {name!r} was changed, so its limits are held to other work"
-        for name in sorted(old.workloads.keys() & new.workloads.keys())
-        if old.workloads[name] != new.workloads[name]
-    ]
-    gone = old.recorded.keys() - new.recorded.keys()
-    found += [f"the recorded samples of {old.recorded[key].workload!r} were removed" for key in sorted(gone)]
-    excused = sorted(set(old.relative.required_judges) - set(new.relative.required_judges))
-    found += [f"judge {name!r} is no longer required" for name in excused]
-    dropped = sorted(set(old.machines_with_own_baseline) - set(new.machines_with_own_baseline))
-    return found + [f"{name} no longer needs its own baseline" for name in dropped]
-
-
-def _looser(name: str, old: Limit, new: Limit) -> list[str]:
-    found = []
-    if new.upper > old.upper:
-        found.append(f"{name} upper was raised from {old.upper:g} to {new.upper:g} {old.unit}")
-    if old.lower is not None and (new.lower is None or new.lower < old.lower):
-        found.append(f"{name} lower was dropped from {old.lower:g} to {new.lower or 'nothing'} {old.unit}")
-    return found
+def session_of(run: Run) -> Session:
+    """The candidate's steady calls as a session with its checksum."""
+    side = run.candidate
+    draft = Session(
+        recorded_at=run.timestamp,
+        revision=side.revision,
+        checkpoint=side.checkpoint,
+        options=side.options,
+        versions=side.versions,
+        threads=side.threads,
+        workloads={
+            workload.name: RecordedWorkload(
+                sha256=workload.sha256,
+                rtf=tuple(
+                    tuple(call.rtf for call in calls) for calls in run.calls("candidate", workload.name)
+                ),
+            )
+            for workload in side.workloads
+        },
+        sha256="0" * 64,
+    )
+    return draft.model_copy(update={"sha256": draft.checksum()})
 
 
 @contextlib.contextmanager
@@ -138,6 +114,36 @@ def locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
+def _with(sessions: Sequence[Session], added: Session) -> tuple[Session, ...]:
+    """The sessions with one more: the newest ten of its key, and all others as they were."""
+    others = [session for session in sessions if session.key != added.key]
+    same = [session for session in sessions if session.key == added.key and _comparable(session, added)]
+    newest = sorted([*same, added], key=lambda session: session.recorded_at)[-SESSIONS_KEPT:]
+    return (*others, *newest)
+
+
+def _comparable(session: Session, added: Session) -> bool:
+    """Whether they share no workload whose content differs."""
+    shared = session.workloads.keys() & added.workloads.keys()
+    return all(session.workloads[name].sha256 == added.workloads[name].sha256 for name in shared)
+
+
+def _changes(sessions: Sequence[Session], added: Session) -> list[Change]:
+    """The mean RTF of each workload now, and in the newest session before that can be compared."""
+    options = " ".join(f"{name}={value}" for name, value in added.options.items()) or "reference"
+    changes = []
+    for name, workload in added.workloads.items():
+        before = [
+            session.workloads[name].mean_rtf
+            for session in sorted(sessions, key=lambda session: session.recorded_at)
+            if session.key == added.key
+            and name in session.workloads
+            and session.workloads[name].sha256 == workload.sha256
+        ]
+        changes.append(Change(name, options, before[-1] if before else None, workload.mean_rtf))
+    return changes
+
+
 def _check_trusted(run: Run) -> None:
     """Raise unless every question about the run's trust was asked and answered well."""
     if run.candidate.dirty:
@@ -148,40 +154,29 @@ def _check_trusted(run: Run) -> None:
         )
     if run.verdict is None:
         raise UsageError("a run without a verdict", "a judged run", "Judge it first")
-    if CONTROL not in [judgement.question for judgement in run.verdict.trust]:
+    if CONTROL not in [judgement.question for judgement in run.verdict.about("trust")]:
         raise UsageError("a run without an A/A control", "blocks of base and candidate", "Run it with a base")
-    lost = [judgement for judgement in run.verdict.quality if judgement.code == 1]
-    for judgement in (*run.verdict.trust, *lost):
-        if judgement.code != 0:
-            raise UsageError(
-                f"{judgement.question}: {judgement.sentence}",
-                "a run that can be trusted",
-                "Cure it, then record",
-            )
+    _check_judgements(run.verdict)
 
 
-def _entry(run: Run, workload: Workload) -> Recorded:
-    """The candidate's steady calls of one workload, as an entry with its checksum."""
-    side = run.candidate
-    series = run.series("candidate", workload.name)
-    draft = Recorded(
-        status="recorded",
-        workload=workload.name,
-        workload_sha256=workload.sha256,
-        checkpoint=side.checkpoint,
-        options=side.options,
-        revision=side.revision,
-        recorded_at=run.timestamp,
-        versions=side.versions,
-        rtf=tuple(tuple(call.rtf for call in one.calls) for _, one in series),
-        sha256="0" * 64,
-    )
-    return draft.model_copy(update={"sha256": draft.checksum()})
+def _check_judgements(verdict: Verdict) -> None:
+    """Raise where something makes the run doubtful, or where it lost quality."""
+    doubtful = [one for one in verdict.about("trust") if one.code and one.question != OLDER]
+    lost = [one for one in verdict.about("sound") if one.code == 1]
+    for judgement in (*doubtful, *lost):
+        raise UsageError(
+            f"{judgement.question}: {judgement.sentence}",
+            "a run that can be trusted",
+            "Cure it, then record",
+        )
 
 
 def _start(machine: str, directory: Path) -> Baseline:
     """A new machine's baseline: what is portable, and nothing promised yet."""
     portable = load(directory / f"{PORTABLE}.json")
     return Baseline(
-        schema_version=1, machine=machine, workloads=portable.workloads, relative=portable.relative
+        schema_version=2,
+        machine=machine,
+        workloads=portable.workloads,
+        relative=portable.relative,
     )

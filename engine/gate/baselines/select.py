@@ -1,186 +1,54 @@
 """Baselines: what a machine is held to, and what was recorded on it. No doubtful file is ever a pass.
 
-A machine has `<key>.json` or shares `portable.json`. Limits may be edited by hand; samples are checksummed.
+A machine has `<key>.json` or shares `portable.json`. Limits may be edited by hand; sessions are checksummed.
 """
 
 from __future__ import annotations
 
-import datetime
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
-
-from pydantic import BeforeValidator, Field, model_validator
-from pydantic.json_schema import SkipJsonSchema
+from typing import Any, NamedTuple
 
 from engine.errors import BaselineError
 from engine.gate.data.files import reason
-from engine.gate.data.quality_limits import Limits as QualityLimits
-from engine.gate.data.samples import SCHEMA_VERSION, EditedError, Side
-from engine.gate.data.workloads import Frozen, Name, Positive, Sha256, check_pins, sha256_of
+from engine.gate.data.limits import PORTABLE as PORTABLE
+from engine.gate.data.limits import Baseline as Baseline
+from engine.gate.data.limits import Limit as Limit
+from engine.gate.data.limits import Product as Product
+from engine.gate.data.limits import ProductLimits as ProductLimits
+from engine.gate.data.limits import RelativeLimits as RelativeLimits
+from engine.gate.data.limits import Session as Session
+from engine.gate.data.samples import EditedError
+from engine.gate.data.workloads import check_pins
+from engine.options import Options
 
 BASELINES = Path("baselines")
-PORTABLE = "portable"
-Judge = Literal["words", "speaker", "mos"]
-
-
-def _refuse_null(value: Any) -> Any:
-    if value is None:
-        raise ValueError("null is a placeholder; leave the field out")
-    return value
-
-
-GIVEN = BeforeValidator(_refuse_null)
-"""A field that may be absent, but not null."""
-
-
-class Limit(Frozen):
-    """A bound in `unit`: over `upper` fails; under `lower` is not believed; `reference` is the aim."""
-
-    upper: Positive
-    lower: Annotated[Positive | SkipJsonSchema[None], GIVEN] = Field(
-        default=None, description="Too good to be believed below it. Absent where no measurement tells."
-    )
-    reference: Annotated[Positive | SkipJsonSchema[None], GIVEN] = Field(
-        default=None, description="The aim. Absent where nobody has stated one; none is made up."
-    )
-    unit: Name
-
-    @model_validator(mode="after")
-    def _is_ordered(self) -> Limit:
-        if self.lower is not None and self.lower > self.upper:
-            raise ValueError("must be lower <= upper")
-        return self
-
-
-class ProductLimits(Frozen):
-    """Absolute limits; they hold on the named machine only."""
-
-    mean_rtf: Limit
-    worst_rtf: Limit
-    cv: Limit
-
-
-class RelativeLimits(Frozen):
-    """Limits for every machine: candidate against base in the same run, and memory against no growth.
-
-    A file without `quality`, as they were once, can judge speed alone. A judge in `required_judges` must be
-    installed; where another one is not, the gate says what was not judged.
-    """
-
-    time_ratio: Limit
-    tail_ratio: Limit
-    memory_growth: Limit
-    quality: Annotated[QualityLimits | SkipJsonSchema[None], GIVEN] = None
-    required_judges: tuple[Judge, ...] = ()
-    peak_memory: Limit = Limit(upper=1.5, unit="candidate/base")
-
-
-class Reported(Frozen):
-    """A figure somebody reported: no samples, so nothing is ever compared with it."""
-
-    status: Literal["reported"]
-    name: Name
-    rtf: Positive
-    note: Name
-    source: Name
-
-
-class Recorded(Frozen):
-    """Samples recorded on this machine: RTF of every steady call, per process."""
-
-    status: Literal["recorded"]
-    workload: Name
-    workload_sha256: Sha256
-    checkpoint: Name
-    options: dict[str, bool | int | float | str]
-    revision: Name
-    recorded_at: datetime.datetime
-    versions: dict[str, str]
-    rtf: Annotated[tuple[Annotated[tuple[Positive, ...], Field(min_length=1)], ...], Field(min_length=1)]
-    sha256: Sha256
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What the samples belong to: the workload by content, and the options."""
-        return self.workload_sha256, self.options_sha256
-
-    @property
-    def options_sha256(self) -> str:
-        """Identity of the options."""
-        return sha256_of(self.options)
-
-    @property
-    def mean_rtf(self) -> float:
-        """Mean over all calls."""
-        calls = [rtf for process in self.rtf for rtf in process]
-        return sum(calls) / len(calls)
-
-    def checksum(self) -> str:
-        """The checksum that `sha256` must hold: over everything else in the entry."""
-        return sha256_of(self.model_dump(mode="json", exclude={"sha256"}))
-
-
-Entry = Annotated[Reported | Recorded, Field(discriminator="status")]
-
-
-class Baseline(Frozen):
-    """One file in `baselines/`. `workloads` pins the sentences in code by hash."""
-
-    schema_version: Literal[1]
-    machine: Name
-    machines_with_own_baseline: tuple[Name, ...] = ()
-    workloads: Annotated[dict[Name, Sha256], Field(min_length=1)]
-    product: Annotated[ProductLimits | SkipJsonSchema[None], GIVEN] = None
-    relative: RelativeLimits
-    entries: tuple[Entry, ...] = ()
-
-    @model_validator(mode="after")
-    def _portable_holds_relative_limits_only(self) -> Baseline:
-        if self.machine == PORTABLE and (self.product is not None or self.entries):
-            raise ValueError(
-                "portable holds relative limits only; product limits and entries belong to a machine"
-            )
-        if self.machine != PORTABLE and self.machines_with_own_baseline:
-            raise ValueError("machines_with_own_baseline belongs to portable")
-        return self
-
-    @model_validator(mode="after")
-    def _entries_are_pinned_and_unique(self) -> Baseline:
-        entries = [entry for entry in self.entries if isinstance(entry, Recorded)]
-        if len({entry.key for entry in entries}) < len(entries):
-            raise ValueError("two recorded entries of the same workload and options")
-        if stray := [entry.workload for entry in entries if entry.workload not in self.workloads]:
-            raise ValueError(f"an entry was recorded for workload {stray[0]!r}, which is not pinned")
-        return self
-
-    @property
-    def recorded(self) -> dict[tuple[str, str], Recorded]:
-        """The recorded entries by key."""
-        return {entry.key: entry for entry in self.entries if isinstance(entry, Recorded)}
-
-    def limits(self) -> dict[str, Limit]:
-        """Every limit by its dotted name, such as `product.mean_rtf` and `relative.quality.mos_drop`."""
-        groups = {"product": self.product, "relative": self.relative}
-        found = {
-            f"{name}.{field}": limit
-            for name, group in groups.items()
-            for field, limit in group or ()
-            if isinstance(limit, Limit)
-        }
-        quality = {
-            f"relative.quality.{field}": Limit(upper=upper, unit="of quality")
-            for field, upper in self.relative.quality or ()
-        }
-        return found | quality
+"""The folder's name, in the checkout that holds the running engine."""
+SCHEMA_VERSION = 2
 
 
 class Selection(NamedTuple):
-    """The baseline that a run is judged by, and the sentence that says so."""
+    """The baseline that a run is judged by, the sentence that says so, and a file that it stands in for.
+
+    `passed_over` is the machine's own file where `--baseline` named the portable one instead.
+    """
 
     baseline: Baseline
     path: Path
     said: str
+    passed_over: Path | None = None
+
+    def product(self, checkpoint: str, options: Mapping[str, Any] | str) -> Product | None:
+        """The product of this checkpoint and these options, or None: no other product's limits ever apply.
+
+        `options` are as typed (`jetson`) or as a run records them (those that differ from the reference).
+        """
+        asked = dict(options) if isinstance(options, Mapping) else Options.parse(options).changed()
+        for product in self.baseline.products:
+            if product.checkpoint == checkpoint and Options.parse(product.options).changed() == asked:
+                return product
+        return None
 
 
 def select(machine: str, directory: Path = BASELINES, path: Path | None = None) -> Selection:
@@ -189,7 +57,7 @@ def select(machine: str, directory: Path = BASELINES, path: Path | None = None) 
     Raises:
         BaselineError: the file is missing, unreadable, of another schema or machine, or holds a placeholder;
             or a workload that it pins vanished or changed.
-        EditedError: recorded samples were edited.
+        EditedError: a recorded session was edited.
     """
     own = directory / f"{machine}.json"
     if path is None and not own.exists():
@@ -209,7 +77,8 @@ def select(machine: str, directory: Path = BASELINES, path: Path | None = None) 
             "Leave --baseline out, or record one here",
         )
     check_pins(baseline.workloads, str(path))
-    return Selection(baseline, path, _said(baseline, path, machine))
+    passed_over = own if baseline.machine == PORTABLE and own.exists() else None
+    return Selection(baseline, path, _said(baseline, path, machine, passed_over), passed_over)
 
 
 def load(path: Path) -> Baseline:
@@ -217,7 +86,7 @@ def load(path: Path) -> Baseline:
 
     Raises:
         BaselineError: missing, unreadable, wrong schema version, placeholder.
-        EditedError: samples were edited.
+        EditedError: a recorded session was edited.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -240,56 +109,26 @@ def parse(text: str, where: str) -> Baseline:
         if version != SCHEMA_VERSION:
             raise BaselineError(
                 f"{where}: schema_version={version!r}",
-                f"{SCHEMA_VERSION}",
-                "Use the release that wrote it, or port it",
+                f"{SCHEMA_VERSION}, as baselines/README.md describes",
+                "Write its limits into a copy of portable.json and record its samples anew: nox -s record",
             )
         baseline = Baseline.model_validate_json(text)
-    except ValueError as error:
+        for product in baseline.products:
+            Options.parse(product.options)
+    except ValueError as error:  # OptionsError is one
         raise BaselineError(
             f"{where}: {reason(error)}",
-            "real, finite, positive values as schema.json describes",
+            "real, finite, positive values as schema.json describes, and options that the engine knows",
             "Correct that field, or restore the file from git",
         ) from error
-    for entry in baseline.recorded.values():
-        if entry.sha256 != entry.checksum():
+    for session in baseline.sessions:
+        if session.sha256 != session.checksum():
             raise EditedError(
-                f"{where}: the recorded samples of {entry.workload!r} do not match their checksum",
+                f"{where}: the session of {session.recorded_at.isoformat()} does not match its checksum",
                 "samples as they were measured",
-                "Restore the entry or record again; only limits are edited by hand",
+                "Restore the session or record again; only limits are edited by hand",
             )
     return baseline
-
-
-def find_recorded(baseline: Baseline, side: Side, workload: str) -> tuple[Recorded | None, str]:
-    """The samples that `side` may be compared with on `workload`, or None; and the sentence that says why.
-
-    Raises:
-        BaselineError: samples of this checkpoint and options exist, but the workload's content has changed.
-    """
-    sha256, options = side.hashes[workload], sha256_of(side.options)
-    for entry in baseline.recorded.values():
-        same = (entry.workload, entry.checkpoint, entry.options_sha256) == (
-            workload,
-            side.checkpoint,
-            options,
-        )
-        if same and entry.workload_sha256 != sha256:
-            raise BaselineError(
-                f"workload {workload!r} was {entry.workload_sha256[:12]} when recorded, now {sha256[:12]}",
-                "the text, reference clip, seed, speed and weights that were recorded",
-                "Undo the change or record again; different workloads are never compared",
-            )
-    found = baseline.recorded.get((sha256, options))
-    if found is None:
-        return None, f"{workload}: no samples of these options are recorded for {baseline.machine}"
-    names = sorted(found.versions.keys() | side.versions.keys())
-    changed = [name for name in names if found.versions.get(name) != side.versions.get(name)]
-    if changed:
-        pairs = ", ".join(
-            f"{name} {found.versions.get(name)} -> {side.versions.get(name)}" for name in changed
-        )
-        return None, f"{workload}: samples not compared, versions differ ({pairs}); the limits stay in force"
-    return found, f"{workload}: compared with the samples recorded at {found.revision[:12]}"
 
 
 def schema() -> str:
@@ -302,15 +141,15 @@ def dump(baseline: Baseline) -> str:
     content = baseline.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
     if baseline.relative.quality is not None:
         content["relative"]["quality"] = baseline.relative.quality.model_dump()
-    content["relative"]["peak_memory"] = baseline.relative.peak_memory.model_dump(exclude_none=True)
     return json.dumps(content, indent=2) + "\n"
 
 
-def _said(baseline: Baseline, path: Path, machine: str) -> str:
-    limits = "product limits hold" if baseline.product is not None else "it has relative limits only"
+def _said(baseline: Baseline, path: Path, machine: str, passed_over: Path | None) -> str:
     if baseline.machine == PORTABLE:
-        own = path.with_name(f"{machine}.json")
-        why = f"was passed over ({own} exists)" if own.exists() else "has no baseline of its own"
+        why = f"was passed over ({passed_over} exists)" if passed_over else "has no baseline of its own"
         return f"{machine} {why}: {path} applies, with relative limits only"
-    samples = "recorded samples" if baseline.recorded else "no recorded samples"
-    return f"{path} applies: {limits}, {samples} of {machine}"
+    products = [f"{product.checkpoint} ({product.options})" for product in baseline.products]
+    limits = f"limits of {', '.join(products)} hold" if products else "it has relative limits only"
+    count = len(baseline.sessions)
+    sessions = f"{count} recorded session{'s' * (count > 1)}" if count else "no recorded sessions"
+    return f"{path} applies: {limits}, {sessions} of {machine}"

@@ -1,4 +1,4 @@
-"""How long to measure, how often to look, and how often to be wrong."""
+"""How long a run measures and how often it may be wrong: fixed before its first block."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class Plan:
     """How long to measure and how often to be wrong. Fixed before the first block is run.
 
     Attributes:
-        blocks_max: the budget, in blocks of four processes.
-        family: how many verdicts the run gives: one per workload, and one for the tails.
+        blocks_max: the budget, in blocks of live pairs.
+        family: how many verdicts the run gives: one per workload, and one each for tails, first call and
+            load.
         alpha: chance of a false FASTER or SLOWER anywhere in the family, at any look. Half of the 1 % that
             false alarms may take, so that on the noisiest machines too a candidate that is 5 % slower is
             called FASTER in fewer than 1 of 10,000 runs.
         margin: ratios within 1/(1 + margin) .. 1 + margin are practically the same.
         alpha_same: chance of a false SAME on either side of the margin, at any look (0.05: a 90 % interval).
             It needs no share for the family: all workloads must be SAME for the run to be.
-        swing: relative change of pace during the run from which an unsteady machine decides nothing.
 
     Raises:
         UsageError: a number is out of its range.
@@ -37,13 +37,12 @@ class Plan:
     alpha: float = 0.005
     margin: float = 0.05
     alpha_same: float = 0.05
-    swing: float = 0.15
 
     def __post_init__(self) -> None:
         if self.blocks_max < 1 or self.family < 1:
             raise UsageError(str(self), "at least one block and one verdict", "Raise the number")
-        if not (0 < self.alpha < 1 and 0 < self.alpha_same < 0.5 and self.margin > 0 and self.swing > 0):
-            raise UsageError(str(self), "error rates from 0 to 1, a positive margin and swing", "Correct it")
+        if not (0 < self.alpha < 1 and 0 < self.alpha_same < 0.5 and self.margin > 0):
+            raise UsageError(str(self), "error rates from 0 to 1 and a positive margin", "Correct it")
 
     @property
     def looks(self) -> tuple[int, ...]:
@@ -53,7 +52,12 @@ class Plan:
             looks.append(earlier)
         return tuple(reversed(looks))
 
-    def share(self, blocks: int) -> float:
-        """The part of each error rate that may be spent when looking after `blocks` blocks."""
+    def share(self, blocks: int, last: bool = False) -> float:
+        """The part of each error rate that may be spent when looking after `blocks` blocks.
+
+        What the looks before have spent is gone. Of the rest, a look in the middle of the run spends a
+        little, and the last one everything: when the clock ends a run, that says nothing about its samples.
+        """
         before = max((look for look in self.looks if look < blocks), default=0)
-        return float((blocks / self.blocks_max) ** SPENDING - (before / self.blocks_max) ** SPENDING)
+        until = 1.0 if last else (blocks / self.blocks_max) ** SPENDING
+        return float(until - (before / self.blocks_max) ** SPENDING)

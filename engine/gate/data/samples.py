@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import uuid
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,6 +17,10 @@ from engine.gate.data.files import reason, write_atomically
 from engine.gate.data.machine_state import AfterBlock, Preflight
 from engine.gate.data.outputs import Quality
 from engine.gate.data.plan import Plan
+from engine.gate.data.verdict import ARMS as ARMS
+from engine.gate.data.verdict import Arm as Arm
+from engine.gate.data.verdict import ExitCode as ExitCode
+from engine.gate.data.verdict import Verdict as Verdict
 from engine.gate.data.workloads import (
     Frozen,
     Name,
@@ -28,22 +33,36 @@ from engine.gate.data.workloads import (
 )
 from engine.gate.machine import Machine
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 RECORDS = Path("build/records")
 CONTROL = "A/A control"
-Arm = Literal["base", "candidate"]
-ARMS: tuple[Arm, ...] = ("base", "candidate")
-ExitCode = Literal[0, 1, 2, 3]
-ABBA: tuple[Arm, ...] = ("base", "candidate", "candidate", "base")
-BAAB: tuple[Arm, ...] = ("candidate", "base", "base", "candidate")
+Question = Literal["change", "toggles", "limits", "drift"]
+Count = Annotated[int, Field(ge=0)]
 
 
 class EditedError(BaselineError):
     """Samples no longer match their checksum: somebody changed them after the measurement."""
 
 
+class Work(Frozen):
+    """What one text costs, counted in an untimed call: the same on every run and every machine.
+
+    `operators` were dispatched, `allocated_bytes` are those of the operators' fresh outputs, `evaluations`
+    those of the transformer, and `rows` the rows of all its evaluations together (batch times guidance).
+    """
+
+    operators: Count
+    flops: Count
+    allocated_bytes: Count
+    evaluations: Count
+    rows: Count
+
+
 class Call(Frozen):
-    """One timed `synthesize`: wall seconds, seconds of audio, memory after it (MiB), hash of the samples."""
+    """One timed `synthesize`: wall seconds, seconds of audio, memory after it (MiB), hash of the samples.
+
+    `seed` is what it was asked with, and `place` its place (from 0) among the processes of its round.
+    """
 
     seconds: Positive
     audio_seconds: Positive
@@ -51,6 +70,8 @@ class Call(Frozen):
     device_mb: NonNegative | None = None
     stages: dict[str, NonNegative] = Field(default_factory=dict)
     output: Sha256
+    seed: Count
+    place: Annotated[int, Field(ge=0, le=3)]
 
     @property
     def rtf(self) -> float:
@@ -64,7 +85,11 @@ class Series(Frozen):
     workload: Name
     warmup: tuple[Call, ...] = ()
     calls: Annotated[tuple[Call, ...], Field(min_length=1)]
-    compile_seconds: NonNegative = 0.0
+
+    @property
+    def seeds(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The seeds of the warm-up calls and of the calls, in their order."""
+        return tuple(call.seed for call in self.warmup), tuple(call.seed for call in self.calls)
 
 
 class Observed(Frozen):
@@ -78,12 +103,13 @@ class Observed(Frozen):
 
 
 class Process(Frozen):
-    """One process of one arm: the unit of independence. `block` counts blocks, `position` the place in it."""
+    """One process of one arm: the unit of independence. `twin` tells processes of an arm in a block apart."""
 
     arm: Arm
-    block: Annotated[int, Field(ge=0)]
-    position: Annotated[int, Field(ge=0)]
+    block: Count
+    twin: Annotated[int, Field(ge=0, le=1)]
     load_seconds: NonNegative = 0.0
+    first_call_seconds: NonNegative = 0.0
     series: Annotated[tuple[Series, ...], Field(min_length=1)]
     evidence: dict[str, Observed] = Field(default_factory=dict)
     peak_host_mb: NonNegative | None = None
@@ -91,7 +117,10 @@ class Process(Frozen):
 
 
 class Side(Frozen):
-    """What one arm is: revision, options that differ from the reference, checkpoint, versions, workloads."""
+    """What one arm is: revision, options that differ from the reference, checkpoint, versions, workloads.
+
+    `threads` is how many the engine computes with.
+    """
 
     revision: str
     dirty: bool
@@ -99,6 +128,7 @@ class Side(Frozen):
     checkpoint: Name
     trained: bool
     versions: dict[str, str]
+    threads: Annotated[int, Field(ge=1)]
     workloads: Annotated[tuple[Workload, ...], Field(min_length=1)]
 
     @property
@@ -107,71 +137,18 @@ class Side(Frozen):
         return {workload.name: workload.sha256 for workload in self.workloads}
 
 
-class Judgement(Frozen):
-    """One question answered: what was asked, the answer, its exit code, and a sentence for people.
-
-    `value` is the point estimate, `low` and `high` its interval and `limit` the bound it was
-    held to, all in `unit`.
-    """
-
-    question: Name
-    outcome: Name
-    code: ExitCode
-    sentence: str
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    limit: float | None = None
-    unit: str = ""
-
-
-class Row(Frozen):
-    """The verdict on one workload: the candidate's figures over its steady calls, and every question asked.
-
-    `cv` is that of the medians of processes, or of the calls where there is one process. `growth` is in
-    MiB per call, the steeper of host and device. None: too few samples to tell.
-    """
-
-    workload: Name
-    mean_rtf: Positive
-    worst_rtf: Positive
-    cv: NonNegative | None
-    growth: float | None
-    judgements: tuple[Judgement, ...]
-    code: ExitCode
-
-
-class Verdict(Frozen):
-    """The verdict on the run: speed by workload and over all of them (`whole`), `quality`, and on the run
-    itself (`trust`).
-
-    `notes` are said aloud whatever the outcome.
-    """
-
-    rows: tuple[Row, ...]
-    whole: tuple[Judgement, ...]
-    quality: tuple[Judgement, ...] = ()
-    trust: tuple[Judgement, ...]
-    notes: tuple[str, ...]
-    code: ExitCode
-
-    @property
-    def judgements(self) -> tuple[tuple[str, Judgement], ...]:
-        """Every answer with its place: the workload, "run" or "quality"."""
-        rows = [(row.workload, judgement) for row in self.rows for judgement in row.judgements]
-        groups = (("run", self.whole), ("quality", self.quality), ("run", self.trust))
-        return (*rows, *((place, judgement) for place, group in groups for judgement in group))
-
-
 class Run(Frozen):
     """Everything one run measured, and under what conditions. Raw samples, so that it can be judged again.
 
     `preflight` was before the first process, `after_blocks` what could be seen again when a block had ended.
-    `threshold` (0.2: 20 % slower) overrides the baseline's limit of the time ratio. With a base, every block
-    holds four processes, base and candidate as ABBA or BAAB. `quality` is None where it was not judged.
+    `threshold` (0.2: 20 % slower) overrides the baseline's limit of the time ratio. `questions` were asked,
+    and `base_said` tells why this base was compared with. With a base, every block holds the same processes,
+    two of each arm (twins 0 and 1) or one of each, whose calls are paired: call i of all has one seed.
+    Without, each block is one process of the candidate. `quality` is None where it was not judged. `notes`
+    are what people should know of the measurement.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     timestamp: datetime.datetime
     machine_key: Name
     machine: Machine
@@ -180,10 +157,14 @@ class Run(Frozen):
     forced: bool = False
     plan: Plan
     threshold: Positive | None = None
+    questions: tuple[Question, ...]
+    base_said: str = ""
     candidate: Side
     base: Side | None = None
     processes: Annotated[tuple[Process, ...], Field(min_length=1)]
+    work: dict[Arm, dict[str, Work]] = Field(default_factory=dict)
     quality: Quality | None = None
+    notes: tuple[str, ...] = ()
     verdict: Verdict | None = None
 
     @model_validator(mode="after")
@@ -198,21 +179,11 @@ class Run(Frozen):
                 workload.name for workload in side.workloads
             ]:
                 raise ValueError(f"a process of arm {process.arm!r} ran other workloads than its side names")
-        blocks = self._arms()
+        blocks = in_blocks(self.processes)
         if [after.block for after in self.after_blocks] not in ([], list(blocks)):
             raise ValueError("the machine was not looked at once after each block")
-        for block, arms in blocks.items():
-            if self.base is not None and arms not in (ABBA, BAAB):
-                raise ValueError(f"block {block} ran {', '.join(arms)}: neither ABBA nor BAAB")
+        _check_blocks(blocks, self.base is not None)
         return self
-
-    def _arms(self) -> dict[int, tuple[Arm, ...]]:
-        """The arms of each block, in the order in which they ran."""
-        ordered = sorted(self.processes, key=lambda process: (process.block, process.position))
-        return {
-            block: tuple(process.arm for process in group)
-            for block, group in groupby(ordered, lambda p: p.block)
-        }
 
     @property
     def fit(self) -> bool:
@@ -224,20 +195,27 @@ class Run(Frozen):
         return self.candidate if arm == "candidate" else self.base
 
     def series(self, arm: Arm, workload: str) -> tuple[tuple[Process, Series], ...]:
-        """One arm's series of one workload, by block and position, each with its process."""
-        ordered = sorted(self.processes, key=lambda process: (process.block, process.position))
+        """One arm's series of one workload, by block and twin, each with its process."""
         return tuple(
             (process, series)
-            for process in ordered
+            for block in in_blocks(self.processes).values()
+            for process in block
             if process.arm == arm
             for series in process.series
             if series.workload == workload
         )
 
+    def calls(self, arm: Arm, workload: str) -> list[tuple[Call, ...]]:
+        """The steady calls of one workload in each process of one arm, by block and twin."""
+        return [series.calls for _, series in self.series(arm, workload)]
+
     def outputs(self, arm: Arm, workload: str) -> set[str]:
         """Hashes of everything that one arm said when it was timed, warm-up included."""
-        series = (one for _, one in self.series(arm, workload))
-        return {call.output for one in series for call in (*one.warmup, *one.calls)}
+        return {
+            call.output
+            for _, series in self.series(arm, workload)
+            for call in (*series.warmup, *series.calls)
+        }
 
     def check_comparable(self) -> None:
         """Raise unless both arms spoke the same workloads.
@@ -247,6 +225,29 @@ class Run(Frozen):
         """
         if self.base is not None:
             check_same(self.base.hashes, self.candidate.hashes, "the base", "the candidate")
+
+
+def in_blocks(processes: Iterable[Process]) -> dict[int, tuple[Process, ...]]:
+    """The processes of each block: the base's, then the candidate's, each by twin."""
+    ordered = sorted(processes, key=lambda process: (process.block, process.arm, process.twin))
+    return {block: tuple(group) for block, group in groupby(ordered, lambda process: process.block)}
+
+
+def _check_blocks(blocks: Mapping[int, tuple[Process, ...]], based: bool) -> None:
+    """Raise unless every block holds the same processes, and the calls within it are paired."""
+    both, pair = (0, 1), (0,)
+    layouts = [[(arm, twin) for arm in ARMS for twin in twins] for twins in (both, pair)]
+    allowed = layouts if based else [[("candidate", 0)]]
+    first = [(process.arm, process.twin) for process in next(iter(blocks.values()))]
+    for number, block in blocks.items():
+        members = [(process.arm, process.twin) for process in block]
+        if members not in allowed or members != first:
+            held = ", ".join(f"{arm} {twin}" for arm, twin in members)
+            expected = "two of each arm, or one of each, in all blocks alike" if based else "one candidate"
+            raise ValueError(f"block {number} holds the processes {held}: expected {expected}")
+        for series in zip(*(process.series for process in block), strict=True):
+            if len({each.seeds for each in series}) > 1:
+                raise ValueError(f"block {number}: calls of {series[0].workload!r} are not paired by seed")
 
 
 def write(run: Run, directory: Path = RECORDS, keep: int = 100) -> Path:
@@ -261,7 +262,7 @@ def write(run: Run, directory: Path = RECORDS, keep: int = 100) -> Path:
     stamp = run.timestamp.strftime("%Y%m%dT%H%M%S.%fZ")
     path = directory / f"run-{stamp}-{uuid.uuid4().hex[:12]}.json"
     write_atomically(path, json.dumps({"sha256": sha256_of(content), "run": content}))
-    others = sorted(one for one in directory.glob("run-*.json") if one != path)
+    others = sorted(other for other in directory.glob("run-*.json") if other != path)
     for old in others[: max(0, len(others) + 1 - keep)]:
         old.unlink(missing_ok=True)  # another writer may have been quicker
     return path
@@ -283,6 +284,8 @@ def read(path: Path) -> Run:
                 "a record as it was measured",
                 "Restore the file or measure again; samples are never edited",
             )
+        if content["schema_version"] != SCHEMA_VERSION:
+            raise ValueError(f"another schema_version, {content['schema_version']}")
         return Run.model_validate_json(json.dumps(content))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BaselineError(

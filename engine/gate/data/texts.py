@@ -103,13 +103,12 @@ QUICK: tuple[str, ...] = ("hello", "kitchen", "rules", "points", "how long", "lo
 """Names of the few cases of a quick run: every voice of four twice, and each kind of English text."""
 
 
-def choose(languages: Sequence[str], names: Sequence[str] | None = None, seed_offset: int = 0) -> Chosen:
+def choose(languages: Sequence[str], names: Sequence[str] | None = None) -> Chosen:
     """The cases that a checkpoint of these languages speaks, in order; the others are named, not an error.
 
     Args:
         languages: of the checkpoint, such as ("en",) or ("en", "zh"); none: unknown, so all are tried.
         names: only these (such as QUICK).
-        seed_offset: added to every seed: the second pass with other noise.
 
     Raises:
         UsageError: an unknown name, or no case in these languages.
@@ -128,8 +127,6 @@ def choose(languages: Sequence[str], names: Sequence[str] | None = None, seed_of
         for case in wanted
         if case not in spoken
     )
-    if seed_offset:
-        spoken = tuple(case.model_copy(update={"seed": case.seed + seed_offset}) for case in spoken)
     return Chosen(spoken, skipped)
 
 

@@ -1,7 +1,7 @@
 """The A/B listening page: one self-contained HTML file on which people hear two sets blind, and vote.
 
 A is the candidate and B the base, in that order everywhere. The votes that the page saves are read by
-`engine.gate.listening.votes`.
+`engine.gate.listening.ballots`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from engine.audio import SAMPLE_RATE, Samples
 from engine.errors import UsageError
 from engine.gate.listening import pictures as pictures
-from engine.gate.listening.votes import Entry, Sheet
+from engine.gate.listening.ballots import Entry, Sheet
 from engine.gate.quality.judges import hash_of
 
 PAGE = Path(__file__).parent / "static"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -18,13 +19,15 @@ from typing import Any, NamedTuple, Protocol
 
 from engine.errors import UsageError
 from engine.gate.data.files import reason
-from engine.gate.data.samples import Arm, Call, Observed, Process, Series, Side
+from engine.gate.data.samples import Arm, Call, Observed, Process, Series, Side, Work
 from engine.gate.data.workloads import Clip, Sentence, pinned
 from engine.gate.measure import worker
-from engine.gate.stats.calls import detect_warmup
 
 TIMEOUT_SECONDS = 1200.0
-"""A process that takes longer hangs."""
+"""A process that is silent for longer hangs."""
+IDLE_THREADS_SLEEP = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+"""Variables of GNU's and LLVM's OpenMP. A thread that spins while it waits takes a core from the process
+whose turn it is."""
 LAST_LINES = 6
 
 
@@ -70,14 +73,22 @@ class Material:
 class Instrument(Protocol):
     """One running process of one arm."""
 
-    described: Mapping[str, Any]
+    @property
+    def described(self) -> Mapping[str, Any]:
+        """What was loaded, with which versions and threads; waits until it is."""
+        ...
 
-    def call(self, sentence: Sentence, voice: Reference | None = None) -> Call:
-        """Speak once, in another voice than the material's if given."""
+    def call(self, sentence: Sentence, voice: Reference | None = None, seed: int | None = None) -> Call:
+        """Speak once, in another voice than the material's or with another seed than the sentence's if
+        given."""
+        ...
+
+    def count(self, sentence: Sentence) -> Work:
+        """Speak once, untimed, and count what it takes. What the process observed before is what it tells."""
         ...
 
     def finish(self) -> Mapping[str, Any]:
-        """End the process; what it observed, and its peaks of memory."""
+        """End the process; what it observed, its first call's seconds, and its peaks of memory."""
         ...
 
 
@@ -85,59 +96,101 @@ Opener = Callable[[Arm], contextlib.AbstractContextManager[Instrument]]
 
 
 class Worker:
-    """A subprocess that runs `worker.py`. Made by `opener`."""
+    """A subprocess that runs `worker.py`. Made by `opener`, and loading from then on."""
 
-    def __init__(self, arm: Arm, target: Target, process: subprocess.Popen[str], log: Path) -> None:
+    def __init__(
+        self, arm: Arm, target: Target, process: subprocess.Popen[str], log: Path, timeout: float
+    ) -> None:
         self._arm, self._target, self._process, self._log = arm, target, process, log
-        self.described: Mapping[str, Any] = {}
+        self._timeout = timeout
+        self._described: Mapping[str, Any] | None = None
 
     def start(self, job: Mapping[str, Any]) -> None:
-        """Load; raises `UsageError` if the arm is broken or another `engine` answered."""
-        self.described = self._ask(job)
-        if Path(self.described["root"]).resolve() != self._target.root.resolve():
-            raise UsageError(
-                f"the {self._arm} ran the engine in {self.described['root']}",
-                f"the one in {self._target.root}",
-                "Uninstall the other one, or leave its folder",
-            )
+        """Tell it what to load, and do not wait for it: several processes may load at once."""
+        self._send(job)
 
-    def call(self, sentence: Sentence, voice: Reference | None = None) -> Call:
-        """Speak once, in another voice than the material's if given."""
-        request: dict[str, Any] = {"text": sentence.text, "seed": sentence.seed, "speed": sentence.speed}
+    @property
+    def described(self) -> Mapping[str, Any]:
+        """What was loaded. Raises `UsageError` if the arm is broken or another `engine` answered."""
+        return self._loaded()
+
+    def _loaded(self) -> Mapping[str, Any]:
+        """Wait for the first reply, which describes what was loaded."""
+        if self._described is None:
+            described = self._reply()
+            if Path(described["root"]).resolve() != self._target.root.resolve():
+                raise UsageError(
+                    f"the {self._arm} ran the engine in {described['root']}",
+                    f"the one in {self._target.root}",
+                    "Uninstall the other one, or leave its folder",
+                )
+            self._described = described
+        return self._described
+
+    def call(self, sentence: Sentence, voice: Reference | None = None, seed: int | None = None) -> Call:
+        """Speak once, in another voice than the material's or with another seed than the sentence's if
+        given."""
+        request = self._request(sentence, seed)
         if voice is not None:
             request |= {"clip": str(voice.clip), "clip_text": voice.text}
         answer = self._ask(request)
         try:
-            return Call(**answer)
+            return Call(**answer, seed=request["seed"], place=0)
         except ValueError as error:
-            raise UsageError(
-                f"the {self._arm} answered {sentence.name!r} with {reason(error)}",
-                "a call with audio, time and memory above zero",
-                f"Repair the {self._arm}, or compare with another",
-            ) from error
+            raise self._refused(sentence, error, "a call with audio, time and memory above zero") from error
+
+    def count(self, sentence: Sentence) -> Work:
+        """Speak once, untimed, and count what it takes. What the process observed before is what it tells."""
+        answer = self._ask(self._request(sentence, None) | {"count": True})
+        try:
+            return Work(**answer)
+        except ValueError as error:
+            raise self._refused(sentence, error, "counts of work") from error
 
     def finish(self) -> Mapping[str, Any]:
-        """End the process; what it observed, and its peaks of memory."""
+        """End the process; what it observed, its first call's seconds, and its peaks of memory."""
+        self._loaded()
         assert self._process.stdin is not None
         self._process.stdin.close()
         return self._reply()
 
+    @staticmethod
+    def _request(sentence: Sentence, seed: int | None) -> dict[str, Any]:
+        own = sentence.seed if seed is None else seed
+        return {"text": sentence.text, "seed": own, "speed": sentence.speed}
+
     def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        with contextlib.suppress(
-            BrokenPipeError
-        ):  # it has died: the missing reply says so, with its last words
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
+        self._loaded()
+        self._send(request)
         return self._reply()
 
+    def _send(self, request: Mapping[str, Any]) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it died: the missing reply tells, with its last words
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+
     def _reply(self) -> dict[str, Any]:
+        """Its next reply. A process that is silent for too long is killed, which ends the wait."""
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        watchdog = threading.Timer(self._timeout, self._process.kill)
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            watchdog.cancel()
         if not line:
             raise self._broken()
-        found: dict[str, Any] = json.loads(line)
-        return found
+        reply: dict[str, Any] = json.loads(line)
+        return reply
+
+    def _refused(self, sentence: Sentence, error: ValueError, expected: str) -> UsageError:
+        return UsageError(
+            f"the {self._arm} answered {sentence.name!r} with {reason(error)}",
+            expected,
+            f"Repair the {self._arm}, or compare with another",
+        )
 
     def _broken(self) -> UsageError:
         code = self._process.wait()
@@ -168,13 +221,12 @@ def opener(
         material: what both are given.
         outputs: a folder for every distinct wave that was timed, as `<sha256>.f32`; none are kept without it.
         environment: of the processes; this one's if not given.
-        timeout: seconds after which a process is taken to hang.
+        timeout: seconds of silence after which a process is taken to hang.
     """
     inherited = os.environ if environment is None else environment
     with tempfile.TemporaryDirectory(prefix="ishowtts-gate-") as scratch:
-        # A script's folder comes first, and the `statistics.py` beside the worker would hide Python's own.
         script = Path(shutil.copy(str(worker.__file__), scratch))
-        log = Path(scratch) / "stderr.log"
+        numbers = itertools.count()
 
         @contextlib.contextmanager
         def open_worker(arm: Arm) -> Iterator[Worker]:
@@ -187,9 +239,10 @@ def opener(
                 "clip_text": material.clip_text,
                 "outputs": None if outputs is None else str(outputs),
             }
-            variables = {**inherited, "PYTHONPATH": str(target.root), "PYTHONUNBUFFERED": "1"}
-            with _process(script, variables, log, timeout) as process:
-                handle = Worker(arm, target, process, log)
+            own = {"PYTHONPATH": str(target.root), "PYTHONUNBUFFERED": "1"}
+            log = script.with_name(f"stderr-{next(numbers)}.log")
+            with _process(script, {**inherited, **IDLE_THREADS_SLEEP, **own}, log) as process:
+                handle = Worker(arm, target, process, log, timeout)
                 handle.start(job)
                 yield handle
 
@@ -197,10 +250,8 @@ def opener(
 
 
 @contextlib.contextmanager
-def _process(
-    script: Path, environment: Mapping[str, str], log: Path, timeout: float
-) -> Iterator[subprocess.Popen[str]]:
-    """The worker, running; killed on the way out if it still runs."""
+def _process(script: Path, environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[str]]:
+    """The worker, running; on the way out it has a moment to end, and none after an error."""
     with log.open("w", encoding="utf-8") as errors:
         process = subprocess.Popen(
             [sys.executable, str(script)],
@@ -211,40 +262,25 @@ def _process(
             cwd=script.parent,
             text=True,
         )
-    watchdog = threading.Timer(timeout, process.kill)
-    watchdog.daemon = True
-    watchdog.start()
     try:
         yield process
+    except BaseException:
+        process.kill()
+        raise
     finally:
-        watchdog.cancel()
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
-        if process.poll() is None:
-            try:
-                process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        process.wait()
-
-
-def series(workload: str, calls: Sequence[Call], compiled: bool) -> Series:
-    """One workload in one process: warm-up is found in the times and stands apart."""
-    warm = detect_warmup([call.seconds for call in calls]) if len(calls) > 1 else 0
-    steady = sorted(call.seconds for call in calls[warm:])[len(calls[warm:]) // 2]
-    extra = sum(call.seconds - steady for call in calls[:warm])
-    return Series(
-        workload=workload,
-        warmup=tuple(calls[:warm]),
-        calls=tuple(calls[warm:]),
-        compile_seconds=max(0.0, extra) if compiled else 0.0,
-    )
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def process(
-    arm: Arm, block: int, position: int, spoken: Sequence[Series], handle: Instrument, end: Mapping[str, Any]
+    arm: Arm, block: int, twin: int, spoken: Sequence[Series], handle: Instrument, end: Mapping[str, Any]
 ) -> Process:
     """The record of one process, from what its worker said first and last."""
     proofs = {
@@ -253,8 +289,9 @@ def process(
     return Process(
         arm=arm,
         block=block,
-        position=position,
+        twin=twin,
         load_seconds=handle.described["load_seconds"],
+        first_call_seconds=end["first_call_seconds"],
         series=tuple(spoken),
         evidence=proofs,
         peak_host_mb=end["peak_host_mb"],
@@ -271,5 +308,6 @@ def side(target: Target, material: Material, described: Mapping[str, Any], names
         checkpoint=material.name,
         trained=described["trained"],
         versions=described["versions"],
+        threads=described["threads"],
         workloads=pinned(material.identity, described["weights"], names),
     )

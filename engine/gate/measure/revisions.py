@@ -193,10 +193,7 @@ def _checked_out(root: Path, ref: str, path: Path, *, changes: bool, flag: str) 
 
 
 def _copy_changes(root: Path, target: Path) -> None:
-    """Make a checkout of HEAD hold the files of `root` as they are now.
-
-    The index is neither read as truth nor written: what counts is the disk.
-    """
+    """Make a checkout of HEAD hold the files of `root` as they are on the disk now."""
     tracked = _git(
         root, "diff-index", "--name-only", "--no-renames", "--relative", "-z", "HEAD"
     ).stdout.split("\0")

@@ -1,12 +1,13 @@
 """The instrument: one process that loads an engine, speaks what it is told, and reports every call.
 
-Stand-alone: the standard library and `import engine`, of which it calls `load`, `synthesize` and `evidence`.
-The gate copies this file and runs the copy on both sides of a comparison with PYTHONPATH set to the side's
-checkout, so each revision is measured by the same instrument.
+Stand-alone: the standard library, torch (which every engine brings), and `import engine`, of which it calls
+`load`, `Options.parse`, `Voice`, `synthesize` and `evidence`. The gate copies this file and runs the copy on
+both sides of a comparison with PYTHONPATH set to the side's checkout, so each revision is measured by the
+same instrument.
 
 One JSON object a line. The first line on stdin says what to load; each further line is one call, which may
-bring its own clip and transcript; at the end of the input the worker says what it observed. Whatever
-libraries print goes to stderr.
+bring its own clip and transcript, or asks for the call's work to be counted; at the end of the input the
+worker says what it observed. Whatever libraries print goes to stderr.
 """
 
 from __future__ import annotations
@@ -46,13 +47,28 @@ def serve(requests: TextIO, replies: TextIO) -> None:
     voice = engine.Voice(job["clip"], job["clip_text"])
     loaded = time.perf_counter() - start
     _answer(replies, describe(engine, tts, options) | {"load_seconds": loaded})
+    first, observed = 0.0, None
     for line in requests:
         request = json.loads(line)
         own = engine.Voice(request["clip"], request["clip_text"]) if "clip" in request else voice
-        _answer(replies, call(tts, own, request, job["outputs"]))
-    proofs = {name: [proof.proven, proof.observed] for name, proof in tts.evidence().items()}
-    device_peak = _device_mb("max_memory_allocated")
-    _answer(replies, {"evidence": proofs, "peak_host_mb": _peak_mb(), "peak_device_mb": device_peak})
+        if request.get("count"):
+            observed = observed or observe(tts, first)  # being counted leaves traces in the evidence
+            _answer(replies, count(tts, own, request))
+            continue
+        reply = call(tts, own, request, job["outputs"])
+        first = first or reply["seconds"]
+        _answer(replies, reply)
+    _answer(replies, observed or observe(tts, first))
+
+
+def observe(tts: Any, first: float) -> dict[str, Any]:
+    """What the process has seen by now: evidence, peaks of memory, and the seconds of its first call."""
+    return {
+        "evidence": {name: [proof.proven, proof.observed] for name, proof in tts.evidence().items()},
+        "first_call_seconds": first,
+        "peak_host_mb": _peak_mb(),
+        "peak_device_mb": _device_mb("max_memory_allocated"),
+    }
 
 
 def describe(engine: Any, tts: Any, options: Any) -> dict[str, Any]:
@@ -66,6 +82,8 @@ def describe(engine: Any, tts: Any, options: Any) -> dict[str, Any]:
         "weights": hashlib.sha256(checkpoint.digest().encode()).hexdigest(),
         "trained": checkpoint.trained,
         "versions": {"python": platform.python_version(), **found},
+        "threads": _threads(),
+        "device_total_mb": _device_total_mb(),
     }
 
 
@@ -93,7 +111,6 @@ def call(tts: Any, voice: Any, request: dict[str, Any], outputs: str | None) -> 
     digest = hashlib.sha256(samples).hexdigest()
     if outputs is not None:
         _keep(outputs, digest, samples)
-    _trim()
     return {
         "seconds": seconds,
         "audio_seconds": audio.seconds,
@@ -102,6 +119,75 @@ def call(tts: Any, voice: Any, request: dict[str, Any], outputs: str | None) -> 
         "device_mb": _device_mb("memory_allocated"),
         "output": digest,
     }
+
+
+def count(tts: Any, voice: Any, request: dict[str, Any]) -> dict[str, int]:
+    """What one call costs, counted and not timed: the same on every run of the same code and packages.
+
+    `operators`: dispatched below autograd, composite ones as the parts that they stand for. `flops`: those of
+    matrix products, convolutions and attention, as torch's flop counter has them. `allocated_bytes`: of the
+    storage of every output that shares none with an argument of its operator. `evaluations`: of the flow, as
+    `progress` is told. `rows`: of all that went through the transformer, as the engine counts them.
+
+    Compiled code is counted as the operators that it was made from: Dynamo stands back from a dispatch mode.
+    """
+    seen = _rows(tts)
+    tally = {"operators": 0, "flops": 0, "allocated_bytes": 0, "evaluations": 0}
+
+    def advance(progress: object) -> None:
+        tally["evaluations"] += 1
+
+    with _counting(tally):
+        tts.synthesize(request["text"], voice, seed=request["seed"], speed=request["speed"], progress=advance)
+    return tally | {"rows": _rows(tts) - seen}
+
+
+def _rows(tts: Any) -> int:
+    """Rows that went through the transformer since the engine was loaded.
+
+    Every revision counts them beside its other evidence, in an attribute of its own name.
+    """
+    counts = [part.counts for part in vars(tts).values() if hasattr(part, "counts")]
+    if not counts:
+        raise RuntimeError("this engine does not count the rows that go through its transformer")
+    return int(counts[0]["rows"])
+
+
+def _counting(tally: dict[str, int]) -> Any:
+    """A dispatch mode that adds every operator to `tally`."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils.flop_counter import flop_registry, sdpa_flop_count
+
+    attention: Any = sdpa_flop_count
+    mode: Any = TorchDispatchMode
+
+    def storages(values: Any) -> dict[int, int]:
+        """Address and bytes of the storage of every tensor among some values."""
+        flat = torch.utils._pytree.tree_leaves(values)
+        strided = [leaf for leaf in flat if isinstance(leaf, torch.Tensor) and leaf.layout is torch.strided]
+        return {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in strided}
+
+    class Counting(mode):  # type: ignore[misc]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = kwargs or {}
+            with self:  # inference mode leaves composite operators whole
+                parts = func.decompose(*args, **kwargs)
+            if parts is not NotImplemented:
+                return parts
+            given = storages((args, kwargs))
+            out = func(*args, **kwargs)
+            fresh = storages(out)
+            tally["operators"] += 1
+            tally["allocated_bytes"] += sum(size for place, size in fresh.items() if place not in given)
+            flops = flop_registry.get(func.overloadpacket)
+            if flops is not None:
+                tally["flops"] += int(flops(*args, **kwargs, out_val=out))
+            elif func.overloadpacket.__name__.startswith("_scaled_dot_product"):
+                tally["flops"] += int(attention(*(heads.shape for heads in args[:3])))
+            return out
+
+    return Counting()
 
 
 def _keep(folder: str, digest: str, samples: bytes) -> None:
@@ -118,20 +204,40 @@ def _synchronise() -> None:
         torch.cuda.synchronize()
 
 
-def _trim() -> None:
-    """Give free pages back, where the C library can (glibc). Else what it happens to hoard hides a leak."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+class _Malloc(ctypes.Structure):
+    """The answer of glibc's `mallinfo2`."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    )
+
+
+def _hoarded_mb() -> float:
+    """Memory that the C library keeps although nobody uses it, MiB; 0 where it does not tell (before glibc
+    2.33)."""
+    ask = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if ask is None:
+        return 0.0
+    ask.restype = _Malloc
+    return float(ask().fordblks) / MB
 
 
 def _host_mb() -> float:
-    """Resident memory, MiB; the peak where the system does not tell the present one."""
+    """Resident memory in use, MiB; the peak where the system does not tell the present one.
+
+    What the C library hoards goes up and down by megabytes and would hide a leak. It is taken off the figure,
+    not given back: a process that has to fetch its pages again is slower than one in production.
+    """
     try:
         with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / MB
+            resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / MB
     except FileNotFoundError:
         return _peak_mb()
+    return resident - min(_hoarded_mb(), resident / 2)
 
 
 def _peak_mb() -> float:
@@ -145,6 +251,20 @@ def _device_mb(reading: str) -> float | None:
     if torch is None or not torch.cuda.is_initialized():
         return None
     return float(getattr(torch.cuda, reading)()) / MB
+
+
+def _device_total_mb() -> float | None:
+    """Memory of the device in use, MiB; None without a GPU in use."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return None
+    return float(torch.cuda.mem_get_info()[1]) / MB
+
+
+def _threads() -> int:
+    """Threads that torch computes with."""
+    torch = sys.modules.get("torch")
+    return 1 if torch is None else int(torch.get_num_threads())
 
 
 def _version(name: str) -> str:

@@ -64,15 +64,15 @@ def after_block(
 ) -> AfterBlock:
     """Look again at what may have changed during a block: clocks, heat, throttling, and what others do.
 
-    The gate's own processes have just ended. What is busy now is others', and locked clocks had no reason to
-    fall: one below its limit is throttled. (On an idle machine it is not: clocks may rest.)
+    The gate's own processes have just ended, so locked clocks had no reason to fall: one below its limit is
+    throttled. (On an idle machine it is not: clocks may rest.)
 
     Args:
         block: the block that has just ended, from 0.
         machine: from `engine.gate.machine.describe`.
         root: `/`, or a recorded tree.
         read: how the sources are read.
-        busy: as for `check`.
+        busy: the share of the CPU that others used during the block, as a `readers.CpuMeter` tells it.
     """
     scene = Scene(machine, root, read(root), environ={}, after_block=True, busy=busy(), torch=None)
     return AfterBlock(block=block, findings=tuple(one for look in AFTER_BLOCK for one in look(scene)))

@@ -123,6 +123,27 @@ def read_disk(folder: Path) -> Snapshot:
     return Snapshot("statvfs", disk_free_mb=shutil.disk_usage(folder).free // 2**20)
 
 
+class CpuMeter:
+    """The share (0 to 1) of the whole CPU that other processes used since it was asked last.
+
+    Asked after each block it tells of the whole block, not of a moment beside it. This process and the
+    processes that it started and has waited for are not others; time that a hypervisor gives to other guests
+    is.
+    """
+
+    def __init__(self, counters: Callable[[], tuple[float, float, float]] | None = None) -> None:
+        """Begin now. `counters`: CPU seconds so far: all, idle ones, and this process's own."""
+        self._counters = counters or cpu_counters
+        self._before = self._counters()
+
+    def __call__(self) -> float | None:
+        """The share since the last call; None where the kernel counts nothing (some sandboxes)."""
+        now = self._counters()
+        total, idle, own = (after - earlier for after, earlier in zip(now, self._before, strict=True))
+        self._before = now
+        return None if total <= 0 else min(1.0, max(0.0, (total - idle - own) / total))
+
+
 def other_cpu_use(
     window: float = 0.5,
     sleep: Callable[[float], object] = time.sleep,
@@ -130,23 +151,21 @@ def other_cpu_use(
 ) -> float | None:
     """The share (0 to 1) of the whole CPU that other processes use now, watched for `window` seconds.
 
-    The load average lags by a minute and counts this process; this does neither. Time that a hypervisor gives
-    to other guests counts as used. None where the kernel counts nothing (some sandboxes).
+    The load average lags by a minute and counts this process; this does neither.
 
     Args:
         window: seconds to watch.
         sleep: how to wait.
-        counters: CPU seconds so far: all, idle ones, and this process's own.
+        counters: as for `CpuMeter`.
     """
-    counters = counters or cpu_counters
-    before = counters()
+    meter = CpuMeter(counters)
     sleep(window)
-    total, idle, own = (after - earlier for after, earlier in zip(counters(), before, strict=True))
-    return None if total <= 0 else min(1.0, max(0.0, (total - idle - own) / total))
+    return meter()
 
 
 def cpu_counters() -> tuple[float, float, float]:
-    """CPU seconds since the start: of all cores, of them idle, and of them this process's own."""
+    """CPU seconds since the start: of all cores, of them idle, and of them this process's own and those of
+    the processes that it has waited for."""
     import psutil
 
     times, own = psutil.cpu_times(), os.times()
@@ -154,7 +173,7 @@ def cpu_counters() -> tuple[float, float, float]:
         times, "guest_nice", 0.0
     )  # counted in user and nice already
     idle = times.idle + getattr(times, "iowait", 0.0)
-    return sum(times) - guests, idle, own.user + own.system
+    return sum(times) - guests, idle, own.user + own.system + own.children_user + own.children_system
 
 
 def _jtop_temperature(sensors: Mapping[str, Any], name: str) -> float | None:

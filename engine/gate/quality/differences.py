@@ -17,8 +17,8 @@ from scipy import special
 
 from engine.errors import UsageError
 from engine.gate.data.quality_limits import Limits as Limits
-from engine.gate.data.samples import ExitCode, Judgement
 from engine.gate.data.scores import Distances, Scores, WordErrors
+from engine.gate.data.verdict import ExitCode, Judgement
 from engine.gate.data.workloads import Frozen, Name
 from engine.gate.quality import clip_faults
 from engine.gate.quality.judges.words import plain
@@ -90,6 +90,7 @@ def _distance(pairs: Sequence[Pair], limits: Limits, lossless: bool) -> Judgemen
     if not lossless and blind == len(pairs):
         outcome = "NOT JUDGED"
     return Judgement(
+        topic="sound",
         question="distance",
         outcome=outcome,
         code=code,
@@ -115,9 +116,9 @@ def _hard(question: str, pairs: Sequence[Pair], look: Callable[[Pair], str]) -> 
     faults = {pair.case: fault for pair in pairs if (fault := look(pair))}
     if faults:
         said = f"{len(faults)} of {len(pairs)} clips are faulty: {_listed(faults)}."
-        return Judgement(question=question, outcome="FAULT", code=1, sentence=said)
+        return Judgement(topic="sound", question=question, outcome="FAULT", code=1, sentence=said)
     said = f"No fault in any of {len(pairs)} clips."
-    return Judgement(question=question, outcome="WITHIN", code=0, sentence=said)
+    return Judgement(topic="sound", question=question, outcome="WITHIN", code=0, sentence=said)
 
 
 def _duration(pairs: Sequence[Pair], limits: Limits) -> Judgement:
@@ -237,10 +238,11 @@ def _answer(asked: _Paired, only_with_power: bool = False) -> Judgement:
     left_out = f" Not judged: {_listed(asked.not_judged)}." if asked.not_judged else ""
     if not asked.differences:
         said = f"Nothing to judge.{left_out}"
-        return Judgement(question=asked.question, outcome="NOT JUDGED", code=0, sentence=said)
+        return Judgement(topic="sound", question=asked.question, outcome="NOT JUDGED", code=0, sentence=said)
     found = estimate(list(asked.differences.values()), FAMILY)
     outcome, code, said = _decided(asked, found, only_with_power)
     return Judgement(
+        topic="sound",
         question=asked.question,
         outcome=outcome,
         code=code,

@@ -3,48 +3,61 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import multiprocessing
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from engine.audio import Samples
 from engine.errors import BaselineError
 from engine.gate.baselines.select import Selection
 from engine.gate.data import texts
-from engine.gate.data.outputs import Heard, Quality, Spoken, Stray
+from engine.gate.data.outputs import Quality, Spoken
 from engine.gate.data.samples import ARMS, Arm, Process
+from engine.gate.data.texts import Case
 from engine.gate.data.workloads import Sentence
 from engine.gate.measure.process import Material, Opener, Reference
-from engine.gate.quality import judges, script
-from engine.gate.quality.judges import Distances, Item, Panel, Scores
-from engine.gate.quality.judges.distance import WINDOW
+from engine.gate.quality import hearing, judges, line_budget, script, timed
+from engine.gate.quality.hearing import Judge as Judge
+from engine.gate.quality.judges import Panel, words
 from engine.gate.quality.judges.resample import at_our_rate
+from engine.gate.quality.timed import Timed
 
 UNTRAINED = "the checkpoint is untrained: its speech is noise"
 
 Report = Callable[[str], None]
 OpenOutputs = Callable[[Path], AbstractContextManager[Opener]]
 """Gives an opener whose processes keep their waves in a folder."""
-Judge = Callable[[Sequence[Item], Panel, int, Callable[[int, int], None]], Sequence[Scores]]
-"""Scores items by a panel, in so many processes, and tells how many are done, as `judges.judge_all` does."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Audition:
-    """What will be spoken in which voices, and who judges: all that is known before anything is measured."""
+    """What may be spoken in which voices, and who judges: all that is known before anything is measured.
 
-    lines: tuple[script.Line, ...]
+    `sentences` are those that will be timed, `probes` how many cases the second pass asks for again, and
+    `unheard` languages of the cases that the recogniser does not hear.
+    """
+
+    cases: tuple[Case, ...]
+    sentences: tuple[Sentence, ...]
     voices: Mapping[str, Reference]
     panel: Panel
     missing: Mapping[str, str]
     skipped: tuple[str, ...]
     seed: int
+    probes: int
+    unheard: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What people should know before anything is measured: who is missing, what nobody will hear."""
+        missing = [f"not judged: {judge} ({why})" for judge, why in self.missing.items()]
+        deaf = f"{self.panel.recogniser} hears no words in {' and '.join(self.unheard)}"
+        return [*missing, *([deaf] if self.unheard else [])]
 
 
 def prepare(
@@ -88,15 +101,23 @@ def prepare(
     references = {name: _samples(voice) for name, voice in voices.items()} if names else {}
     panel = Panel(references, names, required, recogniser)
     chosen = texts.choose(material.languages, texts.QUICK if quick else None)
-    probes = script.QUICK_PROBES if quick else script.PROBES
     return Audition(
-        script.script(chosen.cases, sentences, list(voices), seed, probes),
-        voices,
-        panel,
-        (missing or missing_judges)(panel) if names else dict.fromkeys(judges.ALL, UNTRAINED),
-        chosen.skipped,
-        seed,
+        cases=chosen.cases,
+        sentences=tuple(sentences),
+        voices=voices,
+        panel=panel,
+        missing=(missing or missing_judges)(panel) if names else dict.fromkeys(judges.ALL, UNTRAINED),
+        skipped=chosen.skipped,
+        seed=seed,
+        probes=script.QUICK_PROBES if quick else script.PROBES,
+        unheard=_unheard(chosen.cases, recogniser) if names else (),
     )
+
+
+def _unheard(cases: Sequence[Case], recogniser: str) -> tuple[str, ...]:
+    """The languages of these cases whose words nobody will hear."""
+    spoken = {language for case in cases for language in words.languages(case.text)}
+    return tuple(sorted(spoken - set(words.heard_by(recogniser))))
 
 
 def missing_judges(panel: Panel) -> dict[str, str]:
@@ -118,127 +139,106 @@ def hold(
     audition: Audition,
     open_outputs: OpenOutputs,
     processes: Sequence[Process],
-    timed: Path,
+    waves: Path,
     described: dict[Arm, Mapping[str, Any]],
     report: Report,
     judge: Judge | None = None,
+    *,
+    seconds: float = math.inf,
 ) -> Quality:
     """Let both arms speak, let the judges hear every distinct output once, and compare the arms.
+
+    Of each timed workload the judges hear the first and the last wave of the measurement itself.
 
     Args:
         audition: from `prepare`.
         open_outputs: starts processes that keep their waves.
-        processes: what was timed.
-        timed: the folder with the waves of it, by hash.
+        processes: what was timed, both arms.
+        waves: the folder with the waves of it, by hash.
         described: what the arms said of themselves when they were measured.
         report: is told what happens, one sentence at a time.
         judge: scores what was spoken; `judges.judge_all` unless given.
+        seconds: what all this may take; cases that do not fit are left out, but never those of the quick set.
 
     Raises:
         UsageError: an arm is broken or changed.
     """
+    measured = _timed(audition, processes, waves)
+    sentences = [sentence for _, sentence in measured.judged]
+    fitting = _fitting(audition, sentences, processes, seconds, report)
+    lines = script.script(fitting.cases, sentences, list(audition.voices), audition.seed, audition.probes)
     with tempfile.TemporaryDirectory(prefix="ishowtts-quality-") as scratch:
         folder = Path(scratch)
         with open_outputs(folder) as open_worker:
-            spoken = script.obtain(audition.lines, audition.voices, open_worker, described, report)
-        scores = _judged(audition, spoken, folder, report, judge or judges.judge_all)
-        heard = {arm: _heard(arm, spoken[arm], scores[arm], processes, timed, folder) for arm in ARMS}
+            said = script.obtain(lines, audition.voices, open_worker, described, report)
+        spoken = {arm: (*_from_timing(arm, audition, measured), *said[arm]) for arm in ARMS}
+        folders = {"case": folder, "timed": waves}
+        scores = hearing.scores(
+            audition.panel, audition.missing, spoken, folders, report, judge or judges.judge_all
+        )
+        heard = {arm: hearing.heard(arm, spoken[arm], scores[arm], measured, folder) for arm in ARMS}
         return Quality(
             seed=audition.seed,
             recogniser=audition.panel.recogniser,
             base=heard["base"],
             candidate=heard["candidate"],
-            distances=dict(_distances(heard["base"], heard["candidate"], folder)),
+            distances=dict(hearing.distances(heard["base"], heard["candidate"], folders)),
+            timed=tuple(timed.changes(measured.calls, waves)),
             missing=dict(audition.missing),
-            skipped=audition.skipped,
+            skipped=(*audition.skipped, *fitting.left_out),
         )
 
 
-def _judged(
-    audition: Audition, spoken: Mapping[Arm, Sequence[Spoken]], folder: Path, report: Report, judge: Judge
-) -> dict[Arm, dict[str, Scores]]:
-    """Scores of the first pass, by arm and name."""
-    asked = [(arm, one) for arm in ARMS for one in spoken[arm] if one.first]
-    items = [Item(_wave(folder, one.output), one.text, one.voice) for _, one in asked]
-    workers = judges.workers() if audition.panel.names else 1
-    report(f"quality: judging {len({one.output for _, one in asked})} distinct outputs")
-
-    def progress(done: int, total: int) -> None:
-        if done * 4 // total > (done - 1) * 4 // total or workers > 1:
-            report(f"quality: judged {done} of {total}")
-
-    found = judge(items, audition.panel, workers, progress)
-    judged: dict[Arm, dict[str, Scores]] = {arm: {} for arm in ARMS}
-    for (arm, one), scores in zip(asked, found, strict=True):
-        reasons = {**scores.not_judged, **audition.missing}
-        judged[arm][one.name] = scores.model_copy(update={"not_judged": reasons})
-    return judged
-
-
-def _heard(
-    arm: Arm,
-    spoken: Sequence[Spoken],
-    scores: dict[str, Scores],
-    processes: Iterable[Process],
-    timed: Path,
-    folder: Path,
-) -> Heard:
-    """One arm, with every output that has other bytes than the judged one of the same request."""
-    judged = {one.name: one.output for one in spoken if one.first}
-    outputs = {
-        (one.workload, call.output)
-        for process in processes
-        if process.arm == arm
-        for one in process.series
-        for call in (*one.warmup, *one.calls)
-    }
-    strays = [
-        Stray(
-            name=name, kind="timed", output=output, judged=judged[name],
-            mel_l2=_mel_l2(_wave(folder, judged[name]), _wave(timed, output)),
+def _timed(audition: Audition, processes: Sequence[Process], folder: Path) -> Timed:
+    """What was timed, and which of its requests are judged, each as a sentence with a name of its own."""
+    calls = {arm: timed.answers(processes, arm) for arm in ARMS}
+    requests = timed.to_judge(calls, folder)
+    judged = tuple(
+        (
+            request,
+            sentence.model_copy(update={"name": f"{request[0]} seed {request[1]}", "seed": request[1]}),
         )
-        for name, output in sorted(outputs)
-        if output != judged[name] and _path(timed, output).is_file()
-    ]  # fmt: skip
-    strays += [
-        Stray(
-            name=one.name, kind="again", output=one.output, judged=judged[one.name],
-            mel_l2=_mel_l2(_wave(folder, judged[one.name]), _wave(folder, one.output)),
+        for sentence in audition.sentences
+        for request in requests.get(sentence.name, ())
+    )
+    return Timed(calls, judged, folder)
+
+
+def _fitting(
+    audition: Audition,
+    sentences: Sequence[Sentence],
+    processes: Sequence[Process],
+    seconds: float,
+    report: Report,
+) -> line_budget.Fitting:
+    """The cases for which there is time."""
+    workers = judges.workers() if audition.panel.names else 0
+    price = line_budget.pace(audition.sentences, processes, workers)
+    fitting = line_budget.fitting(audition.cases, texts.QUICK, sentences, audition.probes, price, seconds)
+    if fitting.left_out:
+        report(f"quality: {len(fitting.cases)} of {len(audition.cases)} cases fit into the time that is left")
+    if fitting.seconds > seconds:
+        report(
+            f"quality: the smallest set takes about {fitting.seconds / 60:.1f} minutes, and "
+            f"{max(0.0, seconds) / 60:.1f} are left; it is spoken nevertheless"
         )
-        for one in spoken
-        if one.kind == "again" and one.output != judged[one.name]
-    ]  # fmt: skip
-    return Heard(spoken=tuple(spoken), scores=scores, strays=tuple(strays))
+    return fitting
 
 
-def _distances(base: Heard, candidate: Heard, folder: Path) -> Iterator[tuple[str, Distances]]:
-    """How far the candidate is from the base, where the bytes differ and can be compared."""
-    for name, one in base.first.items():
-        waves = _wave(folder, one.output), _wave(folder, candidate.first[name].output)
-        if one.output != candidate.first[name].output and _comparable(*waves):
-            yield name, judges.distances(*waves)
-
-
-def _mel_l2(judged: Samples, other: Samples) -> float | None:
-    """Relative mel L2 of two takes of one request; None where they cannot be compared."""
-    if len(judged) != len(other) or not _comparable(judged, other):
-        return None
-    return judges.distances(judged, other).mel_l2
-
-
-def _comparable(one: Samples, other: Samples) -> bool:
-    enough = min(len(one), len(other)) >= WINDOW
-    return enough and bool(np.isfinite(one).all() and np.isfinite(other).all())
-
-
-def _wave(folder: Path, output: str) -> Samples:
-    """The wave of that hash [n]; nothing where it was not kept."""
-    path = _path(folder, output)
-    return np.fromfile(path, np.float32) if path.is_file() else np.zeros(0, np.float32)
-
-
-def _path(folder: Path, output: str) -> Path:
-    return folder / f"{output}.f32"
+def _from_timing(arm: Arm, audition: Audition, measured: Timed) -> Iterator[Spoken]:
+    """The answers of one arm, given while it was timed, that are judged."""
+    for request, sentence in measured.judged:
+        call = measured.calls[arm][request][0]
+        yield Spoken(
+            name=sentence.name,
+            kind="timed",
+            text=sentence.text,
+            voice=next(iter(audition.voices)),
+            seed=sentence.seed,
+            output=call.output,
+            seconds=call.seconds,
+            audio_seconds=call.audio_seconds,
+        )
 
 
 def _samples(reference: Reference) -> Samples:

@@ -69,13 +69,18 @@ def lines(runs: Iterable[Run]) -> list[Line]:
 
 
 def _line(name: str, runs: Sequence[Run]) -> Line:
-    rows = [{row.workload: row for row in run.verdict.rows} for run in runs if run.verdict]
+    rows = [
+        {figures.workload: figures for figures in run.verdict.figures if figures.arm == "candidate"}
+        for run in runs
+        if run.verdict
+    ]
     metrics: dict[str, list[float]] = {}
     for workload in rows[0]:
         metrics[f"{workload}.mean_rtf"] = [row[workload].mean_rtf for row in rows]
         metrics[f"{workload}.worst_rtf"] = [row[workload].worst_rtf for row in rows]
-        if all(row[workload].growth is not None for row in rows):
-            metrics[f"{workload}.growth"] = [row[workload].growth or 0.0 for row in rows]
+        growth = [row[workload].growth for row in rows]
+        if all(slope is not None for slope in growth):
+            metrics[f"{workload}.growth"] = [slope for slope in growth if slope is not None]
     commits = [run.candidate.revision[:10] + ("+" if run.candidate.dirty else "") for run in runs]
     return Line(name, [int(run.timestamp.timestamp()) for run in runs], commits, metrics)
 

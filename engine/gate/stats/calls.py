@@ -8,8 +8,15 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 from engine.errors import UsageError
+
+SETTLED_CALLS = 5
+"""Fewest calls from which an unsettled start can be told from noise."""
+
+SETTLED_ALPHA = 0.01
+"""Chance of calling a steady curve unsettled, at most: it must also differ by 5 %."""
 
 Floats = NDArray[np.float64]
 
@@ -39,9 +46,8 @@ def tail(calls: ArrayLike) -> Tail:
 def tail_level(calls_by_workload: Sequence[ArrayLike]) -> float:
     """How heavy the slow end of one process is: 1.0 when no call exceeds 1.1x its workload's median.
 
-    One process's few calls say little, so this is the geometric mean over its workloads. Feed the levels of
-    all processes [n, 4] to `statistics.decide` with `statistics.tail_plan(plan)`: tails are compared in
-    blocks, like the centre.
+    One process's few calls say little, so this is the geometric mean over its workloads. The levels
+    of all processes are compared in blocks, like the centre, with `ratio_test.tail_plan(plan)`.
 
     Raises:
         UsageError: no workloads, no calls, or a time that is not a positive number.
@@ -72,18 +78,28 @@ def memory_slope(megabytes: ArrayLike) -> float:
     return float(np.median(slopes)) if slopes.size else 0.0
 
 
-def detect_warmup(times: ArrayLike) -> int:
-    """How many leading calls of a process are warm-up.
+def settled(curve: ArrayLike) -> bool:
+    """Whether the calls that count began after warm-up was over, judged from their mean curve.
 
-    The later half of the calls is taken as steady; leading calls that stand out from it (by more than four of
-    its robust standard deviations and by 5 %) are warm-up. Half of the calls means: it never settled.
+    The first call is held against the later two thirds: it is apart if it differs from their mean by 5 % and
+    by more than their scatter explains (a Student-t prediction of its log at 1 %). A first call that is
+    faster is no steady one either. Fewer than five calls cannot tell, and are taken to be settled.
+
+    Args:
+        curve: seconds of call 0, 1, 2 ... after the warm-up, averaged over all processes (each divided by its
+            own median, so that slow processes do not weigh more).
+
+    Raises:
+        UsageError: no calls, or a time that is not a positive number.
     """
-    values = positive(times)
-    half = values.size // 2
-    centre = np.median(values[half:])
-    scatter = 1.4826 * np.median(np.abs(values[half:] - centre))
-    apart = np.abs(values[:half] - centre) > max(4 * scatter, 0.05 * centre)
-    return half if apart.all() else int(np.argmin(apart))
+    values = np.log(positive(curve))
+    later = values[max(1, values.size // 3) :]
+    if values.size < SETTLED_CALLS:
+        return True
+    centre, scatter = later.mean(), later.std(ddof=1) * math.sqrt(1 + 1 / later.size)
+    apart = abs(values[0] - centre)
+    free = later.size - 1
+    return not apart > max(math.log1p(0.05), scatter * -special.stdtrit(free, SETTLED_ALPHA / 2))
 
 
 def positive(values: ArrayLike) -> Floats:

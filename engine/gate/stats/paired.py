@@ -12,10 +12,9 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-import numpy as np
 from scipy import special
 
-from engine.errors import UsageError
+from engine.gate.stats.intervals import mean_interval
 
 ALPHA = 0.01
 """Chance that any question of the family finds a candidate worse which is just at its limit."""
@@ -50,17 +49,9 @@ def estimate(differences: Sequence[float], family: int = 1) -> Estimate:
     Raises:
         UsageError: none, or one that is not finite.
     """
-    values = np.asarray(differences, np.float64)
-    if not values.size or not np.isfinite(values).all():
-        raise UsageError(f"differences {differences}", "finite numbers, at least one", "Judge more cases")
-    pairs = values.size
-    mean = float(values[0] + (values - values[0]).mean())  # equal values have exactly themselves as mean
-    if pairs == 1:
-        return Estimate(mean, -math.inf, math.inf, math.inf, 1)
-    sd = float(values.std(ddof=1)) if np.ptp(values) else 0.0
-    alarm, accept = (-special.stdtrit(pairs - 1, alpha) for alpha in (ALPHA / family, ALPHA_PASS))
-    error = sd / math.sqrt(pairs)
-    return Estimate(mean, float(mean - alarm * error), float(mean + accept * error), sd, pairs)
+    alarm = mean_interval(differences, 1 - ALPHA / family, "low")
+    accept = mean_interval(differences, 1 - ALPHA_PASS, "high")
+    return Estimate(alarm.mean, alarm.low, accept.high, alarm.sd, alarm.n)
 
 
 def needed(sd: float, limit: float) -> int | None:

@@ -1,27 +1,29 @@
-"""From timings to a verdict: pure functions over numpy and scipy.
+"""From log-ratios to a verdict: pure functions over numpy and scipy.
 
-The unit of independence is a process. Four processes form a block, run in the order base, candidate,
-candidate, base (ABBA) or the reverse (BAAB), drawn at random. A steady drift cancels inside a block, and
-whatever the machine does, a candidate that is not different is as likely to come out ahead of the base as
-behind it. One block gives one log-ratio of process medians; a Student-t interval for the mean over blocks
-decides.
+The unit of independence is a process, the unit of pairing a call. A block holds two processes of the base and
+two of the candidate, alive together, which speak the same texts in turn. It gives one log-ratio (candidate /
+base) and two twin differences: the same for the two processes of one arm, which ran the same code. A
+Student-t interval for the mean log-ratio over blocks decides.
 
-Three things keep the promised error rates:
+Two things keep the promised error rates:
 
 - **Looks.** A run may stop early, at `Plan.looks`. The allowed error is spent over the looks by the power
   family of Kim and DeMets (doi:10.1093/biomet/74.1.149) and simply added up (Bonferroni), as it is over the
-  family of verdicts.
-- **The A/A control.** The two processes of one arm in a block ran the same code. Their differences give the
-  noise, together with the spread of the log-ratios: the residual of a randomised block design, 3n - 1 degrees
-  of freedom for n blocks. For any noise in which neighbours resemble each other at least as much as strangers
-  do, they overstate it, so a few throttled processes that happen to line up with one arm do not pass for a
-  change. Where the log-ratios themselves surely spread wider (F-test), they count alone.
-- **A steady machine.** Drift and throttling make neighbours resemble each other, which Bartels' rank test
-  (doi:10.1080/01621459.1982.10477764) sees under any distribution of the noise. If it does, and the pace
-  changed much, or if identical processes differ too much, nothing is decided.
+  family of verdicts. The last look spends what the looks before have left, whether the plan or the clock
+  ended the run: the clock does not know which way the samples point.
+- **The A/A control.** The twins' differences give the noise, together with the spread of the log-ratios: the
+  residual of a randomised block design, 3n - 1 degrees of freedom for n blocks. Where the log-ratios
+  themselves surely spread wider (F-test), they count alone. With one process an arm there are no twins, and
+  the spread of the log-ratios counts alone too. Identical processes that surely differ too much decide
+  nothing.
 
-Arrays are written `[..., n, 4]`: any leading axes, n blocks, the four processes in the order in which they
-ran.
+A machine that changes its pace need not stop a run. In each round the four processes speak one after the
+other, within seconds and in random order: drift and throttling multiply the times of both arms alike and
+leave their ratio alone, a change of pace in the middle of a round spoils that round only and the block's
+median ignores it, and what order remains falls on either arm with equal chance. What slows single processes
+(a bad core, an unlucky allocation) is what twins see.
+
+Arrays are written `[..., n]`: any leading axes, n blocks.
 """
 
 from __future__ import annotations
@@ -30,18 +32,15 @@ import dataclasses
 import enum
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 from engine.errors import UsageError
 from engine.gate.stats.calls import Floats as Floats
-from engine.gate.stats.calls import detect_warmup as detect_warmup
 from engine.gate.stats.calls import memory_slope as memory_slope
-from engine.gate.stats.calls import positive
-from engine.gate.stats.calls import tail_level as tail_level
 from engine.gate.stats.looks import HOPELESS, blocks_needed, half_widths
 from engine.gate.stats.looks import THRESHOLD as THRESHOLD
 from engine.gate.stats.looks import Plan as Plan
@@ -52,8 +51,11 @@ TAIL_MARGIN = 0.01
 NOISE_LIMIT = 0.20
 """A machine whose identical processes surely differ by more than this CV decides nothing."""
 
-UNSTEADY_P = 0.001
-"""Chance of calling a steady machine unsteady."""
+START_MARGIN = 0.10
+"""First calls and loading times of two arms that agree within this are the same."""
+
+
+ALONE = "One block of one process an arm shows no spread, so nothing can be decided; measure two or more."
 
 
 class Verdict(str, enum.Enum):
@@ -79,14 +81,12 @@ class Control:
     """What the machine did to identical code.
 
     Attributes:
-        noise: CV of process medians, from pairs of processes of the same arm and block.
-        swing: largest relative change of pace between blocks.
-        quiet: the machine was steady enough to decide.
+        noise: CV of identical processes, from the twins of each block; None where there are none.
+        quiet: identical processes did not differ too much to decide.
         reason: one sentence.
     """
 
-    noise: float
-    swing: float
+    noise: float | None
     quiet: bool
     reason: str
 
@@ -120,52 +120,46 @@ class Decision:
         return self.narrow.high
 
 
-def cv(samples: ArrayLike) -> float:
-    """Coefficient of variation: sample standard deviation (ddof = 1) / mean, defined here only.
-
-    Raises:
-        UsageError: fewer than two samples, or one that is not a positive number.
-    """
-    values = positive(samples)
-    if values.size < 2:
-        raise UsageError(f"{values.size} sample(s)", "at least two to have a spread", "Measure more")
-    return float(values.std(ddof=1) / values.mean())
-
-
-def decide(times: ArrayLike, base_first: Sequence[bool] | NDArray[np.bool_], plan: Plan) -> Decision:
-    """Judge one workload after some blocks, at one of `plan.looks` (or once when the time runs out before).
+def decide(ratios: ArrayLike, twins: ArrayLike, plan: Plan, last: bool = False) -> Decision:
+    """Judge one workload after some blocks, at one of `plan.looks` or at the end of the run.
 
     Args:
-        times: process medians [n, 4] in seconds, in the order in which the processes ran (any positive
-            quantity will do: tail levels, peak memory).
-        base_first: [n], True where the block ran ABBA, False where BAAB.
+        ratios: [n], log(candidate / base) of each block; of times, tail levels, or any positive quantity.
+        twins: [n, k], log differences of identical code in each block, each with twice the variance of the
+            block's log-ratio: k = 2, one of each arm; 0 where each arm had one process.
         plan: the plan that the run was started with.
+        last: nothing will follow, so all error that is left is spent.
 
     Raises:
-        UsageError: wrong shapes, more blocks than planned, or a time that is not a positive number.
+        UsageError: wrong shapes, more blocks than planned, or a number that is not finite.
     """
-    array, first = positive(times), np.asarray(base_first, dtype=np.bool_)
-    if array.shape != (first.size, 4) or first.size > plan.blocks_max:
-        expected = f"[n, 4] and [n] with n <= {plan.blocks_max}"
-        raise UsageError(f"times {array.shape}, base_first {first.shape}", expected, "Pass whole blocks")
-    seen, blocks = _summarise(array, first, plan), first.size
-    verdict, control = Verdict(str(_judge(seen, plan))), _control(seen)
-    mean, (wide, narrow) = float(seen.mean), seen.half_widths(plan)
-    outer = _interval(mean, wide, 1 - plan.alpha)
-    inner = _interval(mean, narrow, 1 - 2 * plan.alpha_same)
+    means, pairs = np.asarray(ratios, dtype=np.float64), np.asarray(twins, dtype=np.float64)
+    fits = means.ndim == 1 and 1 <= means.size <= plan.blocks_max and pairs.ndim == 2
+    fits = fits and len(pairs) == means.size and pairs.shape[1] <= 2
+    if not fits or not (np.isfinite(means).all() and np.isfinite(pairs).all()):
+        expected = f"finite [n] and [n, k] with 1 <= n <= {plan.blocks_max} and k <= 2"
+        raise UsageError(f"ratios {means.shape}, twins {pairs.shape}", expected, "Pass whole blocks")
+    seen, blocks = _summarise(means, pairs), means.size
+    verdict, control = Verdict(str(_judge(seen, plan, last))), _control(seen)
+    mean, (wide, narrow) = float(seen.mean), seen.half_widths(plan, last)
+    outer = _interval(mean, float(wide), 1 - plan.alpha)
+    inner = _interval(mean, float(narrow), 1 - 2 * plan.alpha_same)
     needed = None
-    if verdict is Verdict.UNDECIDED and control.quiet:
-        needed = blocks_needed(float(seen.noise), mean, plan, blocks + 1)
+    if verdict is Verdict.UNDECIDED and control.quiet and seen.freedom > 0:
+        needed = blocks_needed(float(seen.noise), mean, plan, blocks + 1, pairs.shape[1])
     shown = inner if verdict is Verdict.SAME else outer
-    reason = (
-        _reason(verdict, mean, shown, blocks, needed) if control.quiet else f"UNDECIDED: {control.reason}"
-    )
+    if not control.quiet:
+        reason = f"UNDECIDED: {control.reason}"
+    elif not seen.freedom > 0:
+        reason = f"UNDECIDED: {ALONE}"
+    else:
+        reason = _reason(verdict, mean, shown, blocks, needed)
     return Decision(verdict, math.exp(mean), outer, inner, blocks, needed, control, reason)
 
 
-def verdicts(times: Floats, base_first: NDArray[np.bool_], plan: Plan) -> NDArray[np.str_]:
-    """`decide` for many runs at once: times [..., n, 4], base_first [..., n] -> verdict names [...]."""
-    return _judge(_summarise(times, base_first, plan), plan)
+def verdicts(ratios: Floats, twins: Floats, plan: Plan, last: bool = False) -> NDArray[np.str_]:
+    """`decide` for many runs at once: ratios [..., n], twins [..., n, k] -> verdict names [...]."""
+    return _judge(_summarise(ratios, twins), plan, last)
 
 
 def finished(decisions: Sequence[Decision]) -> bool:
@@ -185,48 +179,14 @@ def exit_code(decision: Decision, threshold: float = THRESHOLD) -> int:
     return 0 if decision.control.quiet and decision.upper_95 < 1 + threshold else 3
 
 
-@dataclasses.dataclass(frozen=True)
-class LimitCheck:
-    """A product limit held against process values: exit_code 0 within, 1 over, 3 over but unsure."""
-
-    estimate: float
-    lower_95: float
-    limit: float
-    exit_code: int
-
-
-def limit_check(values: ArrayLike, limit: float, kind: Literal["mean", "worst", "cv"] = "mean") -> LimitCheck:
-    """Hold an upper limit against one value per process. A point estimate over the limit never passes.
-
-    Args:
-        values: one per process: its mean RTF, its worst RTF, its memory slope, its median time.
-        limit: the largest allowed value, same unit.
-        kind: what the limit is about: the mean over processes; the worst of all (its bound is that of a
-            typical process's worst, so a single outlier is unsure); or the CV over processes.
-
-    Raises:
-        UsageError: no values, or one that is not a finite number.
-    """
-    array = np.asarray(values, dtype=np.float64)
-    if array.size == 0 or not np.all(np.isfinite(array)) or not math.isfinite(limit):
-        raise UsageError(
-            f"values {array.ravel()[:4]}, limit {limit}", "finite numbers, at least one", "Measure again"
-        )
-    free = array.size - 1
-    if kind == "cv":
-        estimate = cv(array)
-        lower = estimate * math.sqrt(free / stats.chi2.isf(0.05, free))
-    else:
-        mean = float(array[0] + (array - array[0]).mean())  # equal values have exactly themselves as mean
-        estimate = float(array.max()) if kind == "worst" else mean
-        spread = float(array.std(ddof=1)) / math.sqrt(array.size) if free else math.inf
-        lower = mean - spread * (float(stats.t.isf(0.05, free)) if free else 1.0)
-    return LimitCheck(estimate, lower, limit, 0 if estimate <= limit else 1 if lower > limit else 3)
-
-
 def tail_plan(plan: Plan) -> Plan:
     """The plan for tail levels: same budget and error rates, a narrower margin."""
     return dataclasses.replace(plan, margin=TAIL_MARGIN)
+
+
+def start_plan(plan: Plan) -> Plan:
+    """The plan for first calls and loading times: same budget and error rates, a wider margin."""
+    return dataclasses.replace(plan, margin=START_MARGIN)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,68 +197,47 @@ class _Seen:
     mean: Any
     noise: Any  # standard deviation
     freedom: Any  # degrees of freedom of `noise`
-    twins: Any  # the same from the A/A control alone
-    pace: Any  # log of slowest block / fastest block
+    control: Any  # the same from the twins alone
     noisy: Any
-    unsteady: Any
 
-    def half_widths(self, plan: Plan) -> tuple[Any, Any]:
+    def half_widths(self, plan: Plan, last: bool) -> tuple[Any, Any]:
         """Of the wide and the narrow interval."""
-        return half_widths(self.noise, self.freedom, self.blocks, plan)
+        return half_widths(self.noise, self.freedom, self.blocks, plan, last)
 
 
-def _summarise(times: Floats, base_first: NDArray[np.bool_], plan: Plan) -> _Seen:
-    """Reduce times [..., n, 4] to the mean and noise of the log-ratios, and the state of the machine."""
-    logs, sign = np.log(times), np.where(base_first, 1.0, -1.0)
-    first, second, third, fourth = np.moveaxis(logs, -1, 0)  # each [..., n]
-    ratios = sign * (second + third - first - fourth) / 2
+def _summarise(ratios: Floats, twins: Floats) -> _Seen:
+    """Reduce ratios [..., n] and twins [..., n, k] to the mean and noise of the log-ratios."""
     blocks, mean = ratios.shape[-1], ratios.mean(axis=-1)
-    twins = (((fourth - first) ** 2 + (third - second) ** 2) / 4).mean(
-        axis=-1
-    )  # variance, 2n degrees of freedom
     squares = ((ratios - mean[..., None]) ** 2).sum(axis=-1)  # n - 1 degrees of freedom
-    alone = squares > (blocks - 1) * twins * special.fdtri(blocks - 1, 2 * blocks, 0.95)
-    freedom = np.where(alone, blocks - 1, 3 * blocks - 1)
-    noise = np.sqrt((squares + np.where(alone, 0.0, 2 * blocks * twins)) / freedom)
-    pace = np.ptp(logs.mean(axis=-1), axis=-1)
-    unsteady = np.asarray(pace >= math.log1p(plan.swing))
-    if unsteady.any():  # the rank test is slow, and only asked where the pace changed
-        effect = (mean[..., None] * sign / 2)[..., None] * np.array([-1.0, 1.0, 1.0, -1.0])
-        rest = (logs - effect).reshape(*mean.shape, 4 * blocks)
-        unsteady[unsteady] = _serial_p(rest[unsteady]) < UNSTEADY_P
-    noisy = twins * 2 * blocks > NOISE_LIMIT**2 * special.chdtri(2 * blocks, 0.05)
-    return _Seen(blocks, mean, noise, freedom, np.sqrt(twins), pace, noisy, unsteady)
+    count = blocks * twins.shape[-1]  # degrees of freedom of the twins
+    if count == 0:
+        noise = np.sqrt(squares / max(1, blocks - 1))
+        missing = np.full_like(mean, np.nan)
+        return _Seen(blocks, mean, noise, np.full_like(mean, blocks - 1), missing, np.zeros(mean.shape, bool))
+    control = (twins**2).mean(axis=(-2, -1)) / 2  # variance of a process, and of two against two
+    alone = squares > (blocks - 1) * control * special.fdtri(blocks - 1, count, 0.95)
+    freedom = np.where(alone, blocks - 1, blocks - 1 + count)
+    noise = np.sqrt((squares + np.where(alone, 0.0, count * control)) / freedom)
+    noisy = control * count > NOISE_LIMIT**2 * special.chdtri(count, 0.05)
+    return _Seen(blocks, mean, noise, freedom, np.sqrt(control), noisy)
 
 
-def _serial_p(series: Floats) -> Floats:
-    """P-value [m] of Bartels' rank test: do neighbours in each series [m, k] resemble each other?"""
-    ranks, count = stats.rankdata(series, axis=-1), series.shape[-1]
-    total = ((ranks - (count + 1) / 2) ** 2).sum(axis=-1)
-    steps = (np.diff(ranks, axis=-1) ** 2).sum(axis=-1)
-    variance = 4 * (count - 2) * (5 * count**2 - 2 * count - 9) / (5 * count * (count + 1) * (count - 1) ** 2)
-    p: Floats = special.ndtr((steps / total - 2) / math.sqrt(variance))
-    return p
-
-
-def _judge(seen: _Seen, plan: Plan) -> NDArray[np.str_]:
+def _judge(seen: _Seen, plan: Plan, last: bool) -> NDArray[np.str_]:
     """The verdict's name [...] for each summarised run."""
-    wide, narrow = seen.half_widths(plan)
+    wide, narrow = seen.half_widths(plan, last)
     same = np.abs(seen.mean) + narrow < math.log1p(plan.margin)
-    tests = [seen.noisy | seen.unsteady, same, seen.mean > wide, seen.mean < -wide]
+    tests = [seen.noisy, same, seen.mean > wide, seen.mean < -wide]
     names = [Verdict.UNDECIDED, Verdict.SAME, Verdict.SLOWER, Verdict.FASTER]
     return np.select(tests, [name.value for name in names], Verdict.UNDECIDED.value)
 
 
 def _control(seen: _Seen) -> Control:
     """The A/A control in words."""
-    noise, swing = float(seen.twins), math.expm1(seen.pace)
-    if seen.unsteady:
-        reason = f"The machine changed its pace by {swing:.0%} during the run (drift or throttling)"
-    elif seen.noisy:
-        reason = f"Processes that ran the same code differ by {noise:.0%} (CV), too much to measure on"
-    else:
-        reason = f"The machine was steady; processes that ran the same code differ by {noise:.1%} (CV)"
-    return Control(noise, swing, not (seen.unsteady or seen.noisy), reason + ".")
+    noise, noisy = float(seen.control), bool(seen.noisy)
+    if math.isnan(noise):
+        return Control(None, True, "Each arm had one process, so identical processes were not compared.")
+    reason = f"Processes that ran the same code differ by {noise:.1%} (CV)"
+    return Control(noise, not noisy, reason + (", too much to measure on." if noisy else "."))
 
 
 def _interval(mean: float, half: float, level: float) -> Interval:
@@ -309,7 +248,8 @@ def _interval(mean: float, half: float, level: float) -> Interval:
 
 def _reason(verdict: Verdict, mean: float, shown: Interval, blocks: int, needed: int | None) -> str:
     """One sentence on the verdict, with the interval that decided or failed to."""
-    change = f"{abs(math.expm1(mean)):.1%} {'slower' if mean > 0 else 'faster'} over {blocks} blocks"
+    count = f"{blocks} block{'s' * (blocks != 1)}"
+    change = f"{abs(math.expm1(mean)):.1%} {'slower' if mean > 0 else 'faster'} over {count}"
     change += f" ({100 * shown.level:g}% interval {shown.low - 1:+.1%} to {shown.high - 1:+.1%})"
     if verdict is not Verdict.UNDECIDED:
         return f"{verdict.value}: {change}."

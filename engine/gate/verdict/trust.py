@@ -1,153 +1,221 @@
-"""Whether a run is what it claims to be: toggles proven, warm-up apart, both arms speaking equally long."""
+"""Whether a run is what it claims to be: fit machine, quiet control, toggles proven, warm-up over."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections.abc import Sequence
 
 import numpy as np
 
-from engine.gate.data.samples import ARMS, Arm, Judgement, Observed, Run, Series
+from engine.gate.data.samples import ARMS, CONTROL, Arm, Observed, Run
+from engine.gate.data.verdict import ExitCode, Judgement
+from engine.gate.measure.compare import Decisions, mean_curve
+from engine.gate.stats.calls import settled
 
+PREFLIGHT, LIMITS, OLDER = "preflight", "looser limits", "older revision"
 TOGGLES, WARM_UP, DURATION = "toggles", "warm-up", "duration"
 SEEN_BY = {"cfg_strength": "guidance", "guidance_until": "guidance"}
 """Options without evidence of their own, and the one whose evidence looks at them."""
 DURATION_MARGIN = 0.02
 """Lengths of audio within this share are the same: they follow from words, clip and speed alone."""
-WARM_UP_MARGIN = 0.15
-"""A typical process whose first counted call is slower than its later ones by more was still warming up."""
+WARM_UP_MARGIN = 0.10
+"""A first counted call that is slower than the later ones by more, on average, was warm-up."""
+NOTHING_OLDER = (
+    "Nothing older than this checkout was looked at, and no limits were held: "
+    "this run cannot see a regression."
+)
 
 
-def judge(run: Run) -> list[Judgement]:
-    """What can be trusted in a run, and what not."""
-    return [*_toggles(run), *_warm_up(run), *_durations(run)]
+def judge(
+    run: Run, decisions: Decisions | None, loosened: Sequence[str], *, accept_looser: bool, compared: bool
+) -> list[Judgement]:
+    """What can be trusted in a run, and what not.
+
+    Args:
+        run: the samples.
+        decisions: of `compare.conclude`; None without a base.
+        loosened: in which ways the limits ask for less than the base revision's.
+        accept_looser: let them.
+        compared: whether something older was looked at, or limits were held.
+    """
+    return [
+        *([] if compared else [_judgement(OLDER, "NOTHING COMPARED", 3, NOTHING_OLDER)]),
+        _preflight(run),
+        *_control(decisions),
+        *_toggles(run),
+        *_warm_up(run),
+        *_durations(run),
+        *_limits(loosened, accept_looser),
+    ]
 
 
 def notes(run: Run) -> list[str]:
     """What the outputs say: whether seeds reproduced, and whether both arms gave the same bytes."""
-    found = []
+    sentences = []
     for name in run.candidate.hashes:
         outputs = {arm: _outputs(run, arm, name) for arm in ARMS if run.side(arm) is not None}
-        found += [
-            f"{name}: the {arm} gave {len(seen)} different outputs for one seed; expected one"
-            for arm, seen in outputs.items()
-            if len(seen) > 1
-        ]
+        for arm, seeds in outputs.items():
+            if several := [seed for seed, seen in seeds.items() if len(seen) > 1]:
+                count = max(len(seeds[seed]) for seed in several)
+                sentences.append(
+                    f"{name}: the {arm} gave {count} different outputs for seed {several[0]}; expected one"
+                )
         if len(outputs) == len(ARMS) and outputs["base"] == outputs["candidate"]:
-            found.append(f"{name}: both arms gave the same samples, bit for bit")
-    return found
+            sentences.append(f"{name}: both arms gave the same samples, bit for bit")
+    return sentences
 
 
-def _outputs(run: Run, arm: Arm, name: str) -> set[str]:
-    return {call.output for _, one in run.series(arm, name) for call in one.calls}
+def _outputs(run: Run, arm: Arm, name: str) -> dict[int, set[str]]:
+    """What one arm said of one workload, by seed."""
+    outputs: dict[int, set[str]] = {}
+    for calls in run.calls(arm, name):
+        for call in calls:
+            outputs.setdefault(call.seed, set()).add(call.output)
+    return outputs
+
+
+def _preflight(run: Run) -> Judgement:
+    """Whether the machine was fit. Forced, an unfit one is judged all the same, and the record says so."""
+    if run.fit:
+        return _judgement(PREFLIGHT, "FIT", 0, "The machine was fit to measure.")
+    findings = " ".join([each.sentence for each in run.preflight.having("unfit")] + _after_blocks(run))
+    if run.forced:
+        return _judgement(PREFLIGHT, "FORCED", 0, f"Unfit, judged by force. {findings}")
+    return _judgement(PREFLIGHT, "UNFIT", 3, f"Nothing is decided on an unfit machine. {findings}")
+
+
+def _after_blocks(run: Run) -> list[str]:
+    """What made the machine unfit half-way: for each check the blocks after which it was seen, and the first
+    sight of it."""
+    seen: dict[str, list[tuple[int, str]]] = {}
+    for after in run.after_blocks:
+        for finding in after.having("unfit"):
+            seen.setdefault(finding.check, []).append((after.block + 1, finding.sentence))
+    return [
+        f"After block {', '.join(str(block) for block, _ in blocks)}: {blocks[0][1]}"
+        for blocks in seen.values()
+    ]
+
+
+def _control(decisions: Decisions | None) -> list[Judgement]:
+    """What identical code did to the clock, and how small a change this run could have seen."""
+    if decisions is None:
+        return []
+    loud = {name: each.control for name, each in decisions.centre.items() if not each.control.quiet}
+    if loud:
+        sentence = " ".join(f"{name}: {control.reason}" for name, control in loud.items())
+        return [_judgement(CONTROL, "LOUD", 3, sentence)]
+    noises = [each.control.noise for each in decisions.centre.values() if each.control.noise is not None]
+    seen = max(each.wide.high / each.ratio - 1 for each in decisions.centre.values())
+    reach = (
+        f"this run sees a change of {seen:.1%} or more for sure"
+        if np.isfinite(seen)
+        else "one block decides little"
+    )
+    if not noises:
+        return [_judgement(CONTROL, "QUIET", 0, f"One process an arm has no twin; {reach}.")]
+    sentence = f"Identical code differed by a CV of {max(noises):.1%} at most; {reach}."
+    control = _judgement(CONTROL, "QUIET", 0, sentence)
+    return [control.model_copy(update={"value": max(noises), "unit": "ratio"})]
 
 
 def _toggles(run: Run) -> list[Judgement]:
     """One judgement per toggle that failed its proof. In the base it makes the comparison moot."""
     failed, unproven = [], []
     for arm in ARMS:
-        side = run.side(arm)
-        silent = (
-            []
-            if side is None
-            else [option for option in side.options if SEEN_BY.get(option, option) not in _evidence(run, arm)]
-        )
-        failed += [_silent(arm, option) for option in silent]
-        for toggle, seen in _evidence(run, arm).items():
-            if refuted := [one for one in seen if one.proven is False]:
-                failed.append(_failed(arm, toggle, refuted[0].observed))
-            elif all(one.proven is None for one in seen):
-                unproven.append(f"{toggle} of the {arm} ({seen[0].observed})")
+        side, evidence = run.side(arm), _evidence(run, arm)
+        options = [] if side is None else [*side.options]
+        failed += [_silent(arm, option) for option in options if SEEN_BY.get(option, option) not in evidence]
+        for toggle, seen in evidence.items():
+            if refuted := [each for each in seen if each.proven is False]:
+                failed.append(_refuted(arm, toggle, refuted[0].observed))
+            elif all(each.proven is None for each in seen):
+                unproven.append((arm, toggle, seen[0].observed))
+    failed += [_unproven(*each) for each in unproven]
     if failed:
         return failed
-    if unproven:
-        sentence = f"Nothing could be observed of {', '.join(unproven)}."
-        return [Judgement(question=TOGGLES, outcome="UNPROVEN", code=0, sentence=sentence)]
-    said = "What was observed agrees with every option."
-    return [Judgement(question=TOGGLES, outcome="ENGAGED", code=0, sentence=said)]
+    return [_judgement(TOGGLES, "ENGAGED", 0, "What was observed agrees with every option.")]
 
 
 def _evidence(run: Run, arm: Arm) -> dict[str, list[Observed]]:
     """What the processes of one arm observed, by toggle."""
-    found: dict[str, list[Observed]] = {}
+    evidence: dict[str, list[Observed]] = {}
     for process in run.processes:
         if process.arm == arm:
             for toggle, seen in process.evidence.items():
-                found.setdefault(toggle, []).append(seen)
-    return found
+                evidence.setdefault(toggle, []).append(seen)
+    return evidence
 
 
-def _failed(arm: Arm, toggle: str, observed: str) -> Judgement:
-    code: Literal[1, 3] = 1 if arm == "candidate" else 3
+def _refuted(arm: Arm, toggle: str, observed: str) -> Judgement:
     sentence = f"What {toggle} did in the {arm} is not what its option says: {observed}."
-    return Judgement(question=f"toggle {toggle}", outcome="NOT ENGAGED", code=code, sentence=sentence)
+    return _judgement(f"toggle {toggle}", "NOT ENGAGED", 1 if arm == "candidate" else 3, sentence)
 
 
 def _silent(arm: Arm, option: str) -> Judgement:
     sentence = f"{option} is on in the {arm}, and no evidence of it was given."
-    return Judgement(question=f"toggle {option}", outcome="NO EVIDENCE", code=3, sentence=sentence)
+    return _judgement(f"toggle {option}", "NO EVIDENCE", 3, sentence)
+
+
+def _unproven(arm: Arm, toggle: str, observed: str) -> Judgement:
+    """A toggle of the candidate that nobody saw at work is no pass; of the base it is said."""
+    sentence = f"Nothing could be observed of {toggle} in the {arm}: {observed}."
+    return _judgement(f"toggle {toggle}", "UNPROVEN", 3 if arm == "candidate" else 0, sentence)
 
 
 def _warm_up(run: Run) -> list[Judgement]:
-    """An arm whose processes typically begin slowly was measured while it warmed up."""
-    cold = [
-        f"{name} of the {arm}: {excess:+.0%}"
-        for name in run.candidate.hashes
-        for arm in ARMS
-        if (excess := _first_excess([[c.seconds for c in one.calls] for _, one in run.series(arm, name)]))
-        > WARM_UP_MARGIN
-    ]
-    unsettled = [
-        f"{name} of the {arm}"
-        for name in run.candidate.hashes
-        for arm in ARMS
-        if _never_settled([one for _, one in run.series(arm, name)])
-    ]
-    if unsettled:
-        sentence = (
-            f"Half of the calls stand out from the others ({', '.join(unsettled)}): they never settled."
-        )
-        return [Judgement(question=WARM_UP, outcome="NEVER SETTLED", code=3, sentence=sentence)]
+    """Whether the fixed number of warm-up calls was enough, by the mean curve of all processes of an arm."""
+    cold = []
+    for arm in ARMS:
+        processes = [process for process in run.processes if process.arm == arm]
+        for name in run.candidate.hashes if processes else ():
+            curve = mean_curve(processes, name)
+            excess = float(curve[0] / np.median(curve[1:])) - 1 if curve.size > 1 else 0.0
+            if excess > WARM_UP_MARGIN and not settled(curve):
+                cold.append(f"{name} of the {arm}: {excess:+.0%}")
     if not cold:
         return []
     sentence = (
         f"The first counted call is slower than the later ones ({', '.join(cold)}): warm-up was counted."
     )
-    return [Judgement(question=WARM_UP, outcome="COUNTED", code=3, sentence=sentence)]
-
-
-def _never_settled(found: Sequence[Series]) -> bool:
-    """Whether `calls.detect_warmup` gave up (it says half) in most processes."""
-    gave_up = [len(one.warmup) >= (len(one.warmup) + len(one.calls)) // 2 > 0 for one in found]
-    return sum(gave_up) > len(found) / 2
-
-
-def _first_excess(calls: Iterable[Sequence[float]]) -> float:
-    """By how much the first call of a typical process exceeds the median of its later ones."""
-    excess = [one[0] / float(np.median(one[1:])) - 1 for one in calls if len(one) > 1]
-    return float(np.median(excess)) if excess else 0.0
+    return [_judgement(WARM_UP, "COUNTED", 3, sentence)]
 
 
 def _durations(run: Run) -> list[Judgement]:
     """A candidate that speaks for longer or shorter than the base did not do the same work."""
-    found = []
+    judgements = []
     for name in run.candidate.hashes if run.base is not None else ():
         base, candidate = (
-            float(np.median([call.audio_seconds for _, one in run.series(arm, name) for call in one.calls]))
+            float(np.median([call.audio_seconds for calls in run.calls(arm, name) for call in calls]))
             for arm in ARMS
         )
         if abs(candidate / base - 1) > DURATION_MARGIN:
             lengths = f"{candidate:.2f} s in the candidate and {base:.2f} s in the base"
-            sentence = f"{name} lasts {lengths}: words were lost or added."
-            found.append(
+            judgements.append(
                 Judgement(
+                    topic="trust",
                     question=DURATION,
+                    workload=name,
                     outcome="CHANGED",
                     code=1,
-                    sentence=sentence,
-                    value=candidate / base,
-                    limit=1 + DURATION_MARGIN,
-                    unit="candidate/base",
+                    sentence=f"{name} lasts {lengths}: words were lost or added.",
+                    value=candidate,
+                    base=base,
+                    limit=base * (1 + DURATION_MARGIN),
+                    unit="s",
                 )
             )
-    return found
+    return judgements
+
+
+def _limits(loosened: Sequence[str], accepted: bool) -> list[Judgement]:
+    """A baseline that asks for less than the base revision's did fails, unless that was accepted."""
+    if not loosened:
+        return []
+    sentence = "; ".join(loosened) + "."
+    if accepted:
+        return [_judgement(LIMITS, "ACCEPTED", 0, f"{sentence} Accepted by --accept-looser.")]
+    return [_judgement(LIMITS, "LOOSENED", 1, f"{sentence} If that is meant, say --accept-looser.")]
+
+
+def _judgement(question: str, outcome: str, code: ExitCode, sentence: str) -> Judgement:
+    return Judgement(topic="trust", question=question, outcome=outcome, code=code, sentence=sentence)

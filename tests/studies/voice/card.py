@@ -41,7 +41,7 @@ first steps, not a product voice: a reference clip of any other speaker is not i
 | Training data | {clips} sentences (Debian's `fortunes`, generated chat) said by `flite` 2.2: {voices} |
 | Training so far | {steps} steps of about {batch} frames, on a CPU |
 | Licence | {licence} for weights, tables and clips; flite and its voices are free software, BSD-like |
-| Recipe | `nox -s train-voice` (`tests/studies/voice/`); `--init` goes on from these weights |
+| Recipe | `nox -s study -- voice` (`tests/studies/voice/`); `--init` goes on from these weights |
 
 ## Scores
 {held_out} held-out sentences, {each} of each voice, reference clip of the same voice, fixed seeds,

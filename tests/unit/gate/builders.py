@@ -9,10 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from engine.gate.baselines.select import Baseline, Limit, ProductLimits, RelativeLimits, Selection
+from engine.gate.baselines.select import Selection
+from engine.gate.data.limits import (
+    Baseline,
+    Limit,
+    Product,
+    ProductLimits,
+    RecordedWorkload,
+    RelativeLimits,
+    Session,
+)
 from engine.gate.data.machine_state import AfterBlock, Finding, Preflight
-from engine.gate.data.samples import ABBA, BAAB, Call, Process, Run, Series, Side
-from engine.gate.data.workloads import SENTENCES, Clip, Workload, pinned
+from engine.gate.data.samples import ARMS, Call, Process, Run, Series, Side, Work
+from engine.gate.data.workloads import SENTENCES, Clip, Workload, pinned, sha256_of
 from engine.gate.machine import Machine
 from engine.gate.stats.looks import Plan
 
@@ -31,18 +40,37 @@ HALF_WAY = tuple(AfterBlock(block=block, findings=(HOT,) if block >= 5 else ()) 
 MACHINE = Machine("", "Test CPU", "x86_64", 4, 8000, (), "", False, ("avx2",), {"torch": "2.13.0"})
 
 
+WORK = Work(operators=1000, flops=10**9, allocated_bytes=10**8, evaluations=7, rows=14)
+"""What every text costs both arms."""
+
+
 def call(rtf: float, host_mb: float = 500.0, **changes: Any) -> Call:
     """One call of four seconds of audio."""
-    return Call(seconds=4 * rtf, audio_seconds=4.0, host_mb=host_mb, output="cd" * 32, **changes)
+    content: dict[str, Any] = {"output": "cd" * 32, "seed": 0, "place": 0, **changes}
+    return Call(seconds=4 * rtf, audio_seconds=4.0, host_mb=host_mb, **content)
+
+
+def answer(workload: Workload, index: int) -> dict[str, Any]:
+    """The seed of a workload's call of that number, and an output of its own."""
+    seed = workload.sentence.seed + index
+    return {"seed": seed, "output": sha256_of([workload.name, seed])}
 
 
 def process(
-    arm: Any, block: int, position: int, rtfs: Sequence[float], growth: float = 0.0, **changes: Any
+    arm: Any, block: int, twin: int, rtfs: Sequence[float], growth: float = 0.0, **changes: Any
 ) -> Process:
     """One process that ran both workloads with these RTFs; memory grows by `growth` MiB a call."""
-    calls = tuple(call(rtf, 500 + growth * index) for index, rtf in enumerate(rtfs))
-    series = tuple(Series(workload=workload.name, calls=calls) for workload in WORKLOADS)
-    return Process(arm=arm, block=block, position=position, series=series, **changes)
+    series = tuple(
+        Series(
+            workload=workload.name,
+            calls=tuple(
+                call(rtf, 500 + growth * index, **answer(workload, index)) for index, rtf in enumerate(rtfs)
+            ),
+        )
+        for workload in WORKLOADS
+    )
+    content: dict[str, Any] = {"load_seconds": 3.0, "first_call_seconds": 1.0, **changes}
+    return Process(arm=arm, block=block, twin=twin, series=series, **content)
 
 
 def side(workloads: tuple[Workload, ...] = WORKLOADS, **changes: Any) -> Side:
@@ -53,6 +81,7 @@ def side(workloads: tuple[Workload, ...] = WORKLOADS, **changes: Any) -> Side:
         "checkpoint": "seeded-tiny",
         "trained": False,
         "versions": {"torch": "2.13.0"},
+        "threads": 4,
         "workloads": workloads,
     }
     return Side(**{**content, **changes})
@@ -68,46 +97,56 @@ def processes(
     growth: float = 0.0,
     slow: Callable[[str, int, int], float] = lambda arm, block, index: 1.0,
     seed: int = 0,
+    twins: int = 2,
     **changes: Any,
 ) -> tuple[Process, ...]:
-    """Blocks of four processes; the candidate takes `ratio` times as long; `slow` multiplies single calls."""
+    """Blocks of live pairs, `twins` processes of each arm; the candidate takes `ratio` times as long.
+
+    `noise` is that of processes, calls have a ninth of it; `slow` multiplies single calls.
+    """
     random = np.random.default_rng(seed)
-    found = []
+    made = []
     for block in range(blocks):
-        for position, arm in enumerate(ABBA if random.random() < 0.5 else BAAB):
-            pace = rtf * (ratio if arm == "candidate" else 1.0) * np.exp(noise * random.standard_normal())
-            rtfs = [
-                pace * slow(arm, block, i) * np.exp(noise / 9 * random.standard_normal())
-                for i in range(calls)
-            ]
-            found.append(
-                process(arm, block, position, rtfs, growth if arm == "candidate" else 0.0, **changes)
-            )
-    return tuple(found)
+        for arm in ARMS:
+            for twin in range(twins):
+                pace = rtf * (ratio if arm == "candidate" else 1.0) * np.exp(noise * random.standard_normal())
+                rtfs = [
+                    float(pace * slow(arm, block, i) * np.exp(noise / 9 * random.standard_normal()))
+                    for i in range(calls)
+                ]
+                made.append(process(arm, block, twin, rtfs, growth if arm == "candidate" else 0.0, **changes))
+    return tuple(made)
 
 
-def run(found: tuple[Process, ...] | None = None, **changes: Any) -> Run:
+def run(made: tuple[Process, ...] | None = None, **changes: Any) -> Run:
     """A run with a base on a fit machine."""
-    found = processes() if found is None else found
+    made = processes() if made is None else made
+    based = any(each.arm == "base" for each in made)
     content: dict[str, Any] = {
         "timestamp": datetime.datetime(2026, 5, 1, 12, 30, 15, 123456, tzinfo=datetime.timezone.utc),
         "machine_key": KEY,
         "machine": MACHINE,
         "preflight": FIT,
         "plan": Plan(blocks_max=10, family=len(WORKLOADS) + 1),
+        "questions": ("change",) if based else ("limits",),
+        "base_said": "ba" * 6 + ", merge base of main" if based else "",
         "candidate": side(),
-        "base": side(revision="ba" * 6) if any(one.arm == "base" for one in found) else None,
-        "processes": found,
+        "base": side(revision="ba" * 6) if based else None,
+        "processes": made,
+        "work": {
+            arm: {workload.name: WORK for workload in WORKLOADS}
+            for arm in (ARMS if based else ("candidate",))
+        },
     }
     return Run(**{**content, **changes})
 
 
 def alone(rtf: float = 0.2, **changes: Any) -> Run:
-    """A run without a base: four processes of the candidate."""
+    """A run without a base: four processes of the candidate, one a block."""
     paces = [rtf * factor for factor in (0.99, 1.0, 1.01, 1.0)]
     growth = changes.pop("growth", 0.0)
-    found = tuple(process("candidate", 0, i, [pace] * 5, growth) for i, pace in enumerate(paces))
-    return run(found, **changes)
+    made = tuple(process("candidate", block, 0, [pace] * 5, growth) for block, pace in enumerate(paces))
+    return run(made, **changes)
 
 
 def limit(upper: float, **changes: Any) -> Limit:
@@ -118,18 +157,50 @@ def limit(upper: float, **changes: Any) -> Limit:
 RELATIVE = RelativeLimits(
     time_ratio=limit(1.2, unit="candidate/base"),
     tail_ratio=limit(1.05, unit="candidate/base"),
+    first_call_ratio=limit(1.5, unit="candidate/base"),
+    load_ratio=limit(1.5, unit="candidate/base"),
+    peak_memory=limit(1.25, unit="candidate/base"),
     memory_growth=limit(0.25, unit="MiB/call"),
 )
-PRODUCT = ProductLimits(mean_rtf=limit(0.36), worst_rtf=limit(0.45), cv=limit(0.2))
+LIMITS = ProductLimits(
+    mean_rtf=limit(0.36, warning=0.3, critical=0.35),
+    worst_rtf=limit(0.45),
+    cv=limit(0.2, warning=0.05, critical=0.1, unit="ratio"),
+    memory_growth=limit(0.25, unit="MiB/call"),
+)
+PRODUCT = Product(checkpoint="seeded-tiny", options="reference", limits=LIMITS)
+
+
+def session(rtf: float = 0.2, day: int = 0, noise: float = 0.01, **changes: Any) -> Session:
+    """One recorded session of four processes of five calls, with its checksum; `day` shifts its time."""
+    random = np.random.default_rng(day)
+    paces = rtf * np.exp(noise * random.standard_normal(4))
+    content: dict[str, Any] = {
+        "recorded_at": datetime.datetime(2026, 4, 1 + day, tzinfo=datetime.timezone.utc),
+        "revision": "0123456789ab",
+        "checkpoint": "seeded-tiny",
+        "options": {},
+        "versions": {"torch": "2.13.0"},
+        "threads": 4,
+        "workloads": {
+            workload.name: RecordedWorkload(
+                sha256=workload.sha256, rtf=tuple((float(pace),) * 5 for pace in paces)
+            )
+            for workload in WORKLOADS
+        },
+        "sha256": "0" * 64,
+    }
+    draft = Session(**{**content, **changes})
+    return draft.model_copy(update={"sha256": draft.checksum()})
 
 
 def baseline(**changes: Any) -> Baseline:
-    """The test machine's baseline, with product limits and no entries."""
+    """The test machine's baseline, with limits of one product and no sessions."""
     content: dict[str, Any] = {
-        "schema_version": 1,
+        "schema_version": 2,
         "machine": KEY,
         "workloads": PINS,
-        "product": PRODUCT,
+        "products": (PRODUCT,),
         "relative": RELATIVE,
     }
     return Baseline(**{**content, **changes})
@@ -137,9 +208,9 @@ def baseline(**changes: Any) -> Baseline:
 
 def portable(**changes: Any) -> Baseline:
     """Relative limits only."""
-    return Baseline(schema_version=1, machine="portable", workloads=PINS, relative=RELATIVE, **changes)
+    return Baseline(schema_version=2, machine="portable", workloads=PINS, relative=RELATIVE, **changes)
 
 
-def selection(found: Baseline | None = None) -> Selection:
+def selection(chosen: Baseline | None = None) -> Selection:
     """A baseline as `select` gives it."""
-    return Selection(portable() if found is None else found, Path("baselines/test.json"), "said aloud")
+    return Selection(portable() if chosen is None else chosen, Path("baselines/test.json"), "said aloud")

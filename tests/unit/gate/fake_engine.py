@@ -40,15 +40,28 @@ class Audio:
         self.samples = Samples(f"{text} {seed}{own}".encode())
 
 class Proof:
-    proven, observed = None, "nothing yet"
+    proven = None
+    def __init__(self, calls):
+        self.observed = f"{calls} calls" if calls else "nothing yet"
+
+class Observations:
+    def __init__(self):
+        self.counts = {"rows": 0}
 
 class Engine:
     checkpoint = Checkpoint()
-    def synthesize(self, text, voice=None, *, seed=0, speed=1.0):
+    def __init__(self):
+        self._observed, self.calls = Observations(), 0
+    def synthesize(self, text, voice=None, *, seed=0, speed=1.0, progress=None):
         print("a library that prints")
+        self.calls += 1
+        for step in range(7):
+            self._observed.counts["rows"] += 2
+            if progress is not None:
+                progress(step)
         return Audio(text, seed, voice)
     def evidence(self):
-        return {"reference_cache": Proof()}
+        return {"reference_cache": Proof(self.calls)}
 
 def load(checkpoint, options, *, device=None):
     return Engine()

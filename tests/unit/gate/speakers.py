@@ -15,10 +15,10 @@ from engine.audio import SAMPLE_RATE, Samples
 from engine.gate.data import texts
 from engine.gate.data.outputs import Quality
 from engine.gate.data.quality_limits import Limits
-from engine.gate.data.samples import ARMS, Arm, Call, Process, Run, Series
+from engine.gate.data.samples import ARMS, Arm, Call, Process, Run, Series, Work
 from engine.gate.data.workloads import SENTENCES, Sentence
 from engine.gate.measure.process import Opener, Reference
-from engine.gate.quality import quality_pass, script
+from engine.gate.quality import quality_pass
 from engine.gate.quality.judges import ALL, Item, Mos, Panel, Scores, Signal, WordErrors, hash_of
 from engine.gate.quality.quality_pass import Audition
 from tests.unit.gate import builders
@@ -32,7 +32,11 @@ CLEAN = Signal(
 RELATIVE = builders.RELATIVE.model_copy(update={"quality": Limits()})
 SELECTION = builders.selection(builders.portable().model_copy(update={"relative": RELATIVE}))
 
+Request = tuple[str, str, int]
+"""Text, voice and seed."""
 Wave = Callable[[str, str, int], Samples]
+Pace = Callable[[Request, Sequence[Request]], float]
+"""Seconds that a request takes, given all that the same process was asked before."""
 
 
 def wave(text: str, voice: str, seed: int) -> Samples:
@@ -49,45 +53,59 @@ def truncated(text: str, voice: str, seed: int) -> Samples:
     return wave(text, voice, seed)[: -len(wave(text, voice, seed)) // 5]
 
 
+def steady(request: Request, known: Sequence[Request]) -> float:
+    """A second for everything."""
+    return 1.0
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Arms:
-    """What each arm answers, and how long it takes for a request that it has (not) answered before."""
+    """What each arm answers, and how long each takes."""
 
     base: Wave = wave
     candidate: Wave = wave
-    seconds: tuple[float, float] = (1.0, 1.0)
+    base_pace: Pace = steady
+    candidate_pace: Pace = steady
 
 
 class Speaker:
     """A process that speaks, and keeps its waves in a folder."""
 
-    def __init__(self, answer: Wave, seconds: tuple[float, float], folder: Path) -> None:
+    def __init__(self, answer: Wave, seconds: Pace, folder: Path) -> None:
         self._answer, self._seconds, self._folder = answer, seconds, folder
-        self._known: set[tuple[str, str, int]] = set()
+        self._known: list[tuple[str, str, int]] = []
         self.described: Mapping[str, Any] = {
             "weights": builders.WEIGHTS,
             "options": {},
             "trained": True,
             "versions": {"torch": "2.13.0"},
+            "threads": 4,
             "load_seconds": 1.0,
         }
 
-    def call(self, sentence: Sentence, voice: Reference | None = None) -> Call:
+    def call(self, sentence: Sentence, voice: Reference | None = None, seed: int | None = None) -> Call:
         """Speak once."""
-        request = (sentence.text, voice.clip.stem if voice else "one", sentence.seed)
+        request = (sentence.text, voice.clip.stem if voice else "one", seed or sentence.seed)
         samples = self._answer(*request)
         (self._folder / f"{hash_of(samples)}.f32").write_bytes(samples.tobytes())
-        known, self._known = request in self._known, self._known | {request}
+        seconds = self._seconds(request, self._known)
+        self._known.append(request)
         return Call(
-            seconds=self._seconds[known],
+            seconds=seconds,
             audio_seconds=len(samples) / SAMPLE_RATE,
             host_mb=500.0,
             output=hash_of(samples),
+            seed=request[2],
+            place=0,
         )
+
+    def count(self, sentence: Sentence) -> Work:
+        """What every text costs."""
+        return builders.WORK
 
     def finish(self) -> Mapping[str, Any]:
         """No evidence, no peaks."""
-        return {"evidence": {}, "peak_host_mb": None, "peak_device_mb": None}
+        return {"evidence": {}, "first_call_seconds": 1.0, "peak_host_mb": None, "peak_device_mb": None}
 
 
 def opening(arms: Arms) -> quality_pass.OpenOutputs:
@@ -95,9 +113,8 @@ def opening(arms: Arms) -> quality_pass.OpenOutputs:
 
     @contextlib.contextmanager
     def open_outputs(folder: Path) -> Iterator[Opener]:
-        yield lambda arm: contextlib.nullcontext(
-            Speaker(arms.candidate if arm == "candidate" else arms.base, arms.seconds, folder)
-        )
+        answers = {"base": (arms.base, arms.base_pace), "candidate": (arms.candidate, arms.candidate_pace)}
+        yield lambda arm: contextlib.nullcontext(Speaker(*answers[arm], folder))
 
     return open_outputs
 
@@ -120,35 +137,38 @@ def heard(items: Sequence[Item], panel: Panel, workers: int = 1, report: Any = N
 
 def prepared(probes: int = 3, seed: int = 5, names: Sequence[str] = ("short", "medium")) -> Audition:
     """Eight English cases in three voices, and the timed sentences of these names."""
-    cases = texts.choose(("en",), texts.QUICK).cases
-    timed = [sentence for sentence in SENTENCES if sentence.name in names]
-    lines = script.script(cases, timed, list(VOICES), seed, probes)
-    return Audition(lines, VOICES, Panel({}, ALL), {}, ("zh hello: left out",), seed)
-
-
-def processes(
-    folder: Path, answers: Mapping[Arm, Wave] | None = None, ratio: float = 1.0
-) -> tuple[Process, ...]:
-    """Timed blocks; every call of an arm gave the same wave for a workload. The waves are in the folder."""
-    outputs = {}
-    for arm in ARMS:
-        for sentence in SENTENCES:
-            samples = (answers or {}).get(arm, wave)(sentence.text, "one", sentence.seed)
-            outputs[arm, sentence.name] = hash_of(samples)
-            (folder / f"{hash_of(samples)}.f32").write_bytes(samples.tobytes())
-    return tuple(
-        process.model_copy(
-            update={
-                "series": tuple(_saying(one, outputs[process.arm, one.workload]) for one in process.series)
-            }
-        )
-        for process in builders.processes(ratio, calls=4)
+    return Audition(
+        cases=texts.choose(("en",), texts.QUICK).cases,
+        sentences=tuple(sentence for sentence in SENTENCES if sentence.name in names),
+        voices=VOICES,
+        panel=Panel({}, ALL),
+        missing={},
+        skipped=("zh hello: left out",),
+        seed=seed,
+        probes=probes,
     )
 
 
-def _saying(series: Series, output: str) -> Series:
-    calls = tuple(call.model_copy(update={"output": output}) for call in series.calls)
-    return series.model_copy(update={"calls": calls})
+def processes(
+    folder: Path, answers: Mapping[Arm, Wave] | None = None, ratio: float = 1.0, blocks: int = 3
+) -> tuple[Process, ...]:
+    """Timed blocks of live pairs. The waves are in the folder."""
+
+    def saying(arm: Arm, series: Series) -> Series:
+        sentence = next(one for one in SENTENCES if one.name == series.workload)
+        calls = []
+        for call in series.calls:
+            samples = (answers or {}).get(arm, wave)(sentence.text, "one", call.seed)
+            (folder / f"{hash_of(samples)}.f32").write_bytes(samples.tobytes())
+            length = len(samples) / SAMPLE_RATE
+            update = {"output": hash_of(samples), "audio_seconds": length, "seconds": call.rtf * length}
+            calls.append(call.model_copy(update=update))
+        return series.model_copy(update={"calls": tuple(calls)})
+
+    return tuple(
+        process.model_copy(update={"series": tuple(saying(process.arm, series) for series in process.series)})
+        for process in builders.processes(ratio, blocks=blocks, calls=4)
+    )
 
 
 def held(
@@ -157,12 +177,13 @@ def held(
     timed: Mapping[Arm, Wave] | None = None,
     judge: quality_pass.Judge = heard,
     ratio: float = 1.0,
+    blocks: int = 3,
     **changes: Any,
 ) -> Run:
     """A run with its quality pass: what arms answer when judged, and when `timed` (the same if not given)."""
     arms = arms or Arms()
-    found = processes(folder, timed or {arm: getattr(arms, arm) for arm in ARMS}, ratio)
+    measured = processes(folder, timed or {arm: getattr(arms, arm) for arm in ARMS}, ratio, blocks)
     quality: Quality = quality_pass.hold(
-        prepared(), opening(arms), found, folder, {}, lambda said: None, judge
+        prepared(), opening(arms), measured, folder, {}, lambda said: None, judge
     )
-    return builders.run(found, quality=quality, **changes)
+    return builders.run(measured, quality=quality, **changes)

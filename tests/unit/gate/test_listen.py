@@ -21,8 +21,8 @@ from engine.errors import UsageError
 from engine.gate.data import texts
 from engine.gate.listening import page as listen
 from engine.gate.listening import pictures, takes
+from engine.gate.listening.ballots import Sheet
 from engine.gate.listening.page import Pair
-from engine.gate.listening.votes import Sheet
 from engine.gate.quality.judges import Mos, Scores, WordErrors, inspect
 from engine.options import Options
 from tests.unit.gate.test_votes import sheet as sheet_of
@@ -102,45 +102,52 @@ def test_scores_and_sides_cannot_be_read_in_the_source() -> None:
     assert rows[0][2 if candidate_second else 1] == "4.25"
 
 
-@pytest.mark.parametrize("text", ["</script><b>", "<!--<script>", "@@DATA@@", '"&\u2028', "大家好 🎉"])
-def test_no_text_breaks_out_of_the_page(text: str) -> None:
+def test_no_text_breaks_out_of_the_page() -> None:
     """Texts and labels are data and nothing else."""
-    page = listen.render([pair("one", text=text)], text, "reference")
-    assert data_of(page)["pairs"][0]["text"] == data_of(page)["sheet"]["a"] == text
-    assert page.count("</script>") == 2
-    assert "<b></b>" not in page
+    for text in (
+        "</script><b>",
+        "<!--<script>",
+        "@@DATA@@",
+        '"&\u2028',
+        "大家好 🎉",
+    ):
+        page = listen.render([pair("one", text=text)], text, "reference")
+        assert data_of(page)["pairs"][0]["text"] == data_of(page)["sheet"]["a"] == text
+        assert page.count("</script>") == 2
+        assert "<b></b>" not in page
 
 
-@pytest.mark.parametrize(
-    "pairs",
-    [
+def test_what_cannot_be_heard_is_refused() -> None:
+    """No pair, a name twice, no samples, NaN, stereo."""
+    for pairs in (
         [],
         [pair("one"), pair("one")],
         [pair("one", a=np.zeros(0, np.float32))],
         [pair("one", b=np.full(99, np.nan, np.float32))],
         [pair("one", b=np.zeros((9, 2), np.float32))],
-    ],
-)
-def test_what_cannot_be_heard_is_refused(pairs: list[Pair]) -> None:
-    """No pair, a name twice, no samples, NaN, stereo."""
-    with pytest.raises(UsageError):
-        listen.render(pairs, "a", "b")
+    ):
+        with pytest.raises(UsageError):
+            listen.render(pairs, "a", "b")
 
 
-@pytest.mark.parametrize("hertz", [200, 1000, 5000])
-def test_a_tone_is_where_the_ticks_say(hertz: float) -> None:
+def test_a_tone_is_where_the_ticks_say() -> None:
     """The brightest row of the spectrogram, read off the axis of its ticks."""
-    from PIL import Image
+    for hertz in (
+        200,
+        1000,
+        5000,
+    ):
+        from PIL import Image
 
-    png = pictures.spectrograms([tone(0.5, hertz)])[0]
-    assert struct.unpack(">II", png[16:24]) == (51, pictures.ROWS)
-    shades = np.asarray(Image.open(io.BytesIO(png)))  # the palette's indices
-    row = shades[:, 20:30].mean(axis=1).argmax() / (pictures.ROWS - 1)
-    ticks = pictures.frequency_ticks()
-    mels = [2595 * np.log10(1 + float(label) / 0.7) for label, _ in ticks]
-    line = np.polyfit([place for _, place in ticks], mels, 1)
-    read_off = 700 * (10 ** (np.polyval(line, row) / 2595) - 1)
-    assert read_off == pytest.approx(hertz, abs=40, rel=0.05)
+        png = pictures.spectrograms([tone(0.5, hertz)])[0]
+        assert struct.unpack(">II", png[16:24]) == (51, pictures.ROWS)
+        shades = np.asarray(Image.open(io.BytesIO(png)))  # the palette's indices
+        row = shades[:, 20:30].mean(axis=1).argmax() / (pictures.ROWS - 1)
+        ticks = pictures.frequency_ticks()
+        mels = [2595 * np.log10(1 + float(label) / 0.7) for label, _ in ticks]
+        line = np.polyfit([place for _, place in ticks], mels, 1)
+        read_off = 700 * (10 ** (np.polyval(line, row) / 2595) - 1)
+        assert read_off == pytest.approx(hertz, abs=40, rel=0.05)
 
 
 def test_both_samples_share_their_scales() -> None:
@@ -153,15 +160,21 @@ def test_both_samples_share_their_scales() -> None:
     assert loud - quiet == pytest.approx(pictures.SHADES * 20 / pictures.RANGE_DB, abs=1)
 
 
-@pytest.mark.parametrize(("peak", "edge"), [(0.0, 0.05), (0.29, 0.3), (0.31, 0.5), (0.9, 1.0), (1.2, 2)])
-def test_the_outline_holds_every_sample(peak: float, edge: float) -> None:
+def test_the_outline_holds_every_sample() -> None:
     """The edge of the axis is round, and the wave stays inside it; so does one shorter than its columns."""
-    wave = np.array([0, peak, -peak, 0.1 * peak], np.float32)
-    assert pictures.level([wave]) == edge
-    path = pictures.outline(wave, edge)
-    heights = [float(y) for y in re.findall(r",([\d.-]+)", path)]
-    assert min(heights) == pytest.approx(100 - 84 * peak / edge, abs=0.5)
-    assert max(heights) == pytest.approx(100 + 84 * peak / edge, abs=0.5)
+    for peak, edge in (
+        (0.0, 0.05),
+        (0.29, 0.3),
+        (0.31, 0.5),
+        (0.9, 1.0),
+        (1.2, 2),
+    ):
+        wave = np.array([0, peak, -peak, 0.1 * peak], np.float32)
+        assert pictures.level([wave]) == edge
+        path = pictures.outline(wave, edge)
+        heights = [float(y) for y in re.findall(r",([\d.-]+)", path)]
+        assert min(heights) == pytest.approx(100 - 84 * peak / edge, abs=0.5)
+        assert max(heights) == pytest.approx(100 + 84 * peak / edge, abs=0.5)
 
 
 def test_long_audio_keeps_a_small_picture() -> None:

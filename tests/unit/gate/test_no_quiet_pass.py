@@ -3,240 +3,140 @@
 from __future__ import annotations
 
 import datetime
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine import cli
-from engine.errors import UsageError
-from engine.gate import pytest_plugin, run
-from engine.gate.baselines import record, select
+from engine.gate.baselines.loosening import loosened_files
 from engine.gate.data import samples
-from engine.gate.data.outputs import Heard
-from engine.gate.data.samples import Judgement, Observed, Process, Run
-from engine.gate.data.workloads import SENTENCES
-from engine.gate.measure import blocks, process, revisions
-from engine.gate.measure.process import Material, Target
-from engine.gate.verdict import judge, sound, trust
-from tests.studies import calibrate
-from tests.unit.gate import builders, fake_engine, speakers
-from tests.unit.gate.test_baseline import entry
-from tests.unit.gate.test_revision import git
-from tests.unit.gate.test_run import looser, repository
-from tests.unit.gate.test_verdict import answer
+from engine.gate.data.limits import Baseline
+from engine.gate.data.samples import Observed, Process, Run
+from engine.gate.data.verdict import Verdict
+from engine.gate.measure.revisions import checkout
+from engine.gate.verdict.judge import judge
+from tests.unit.gate import builders
 
-__all__ = ["repository"]  # a fixture
+DAYS = tuple(builders.session(0.2, day) for day in range(4))
+ALL: Any = ("change", "limits", "drift")
 
 
-def judged(found: Run, limits: select.Baseline | None = None) -> judge.Verdict:
+def judged(run: Run, baseline: Baseline | None = None) -> Verdict:
     """The verdict by the portable baseline, or another."""
-    return judge.judge(found, builders.selection(limits))
+    return judge(run, builders.selection(baseline))
 
 
-def changed(processes: tuple[Process, ...], **values: Any) -> tuple[Process, ...]:
-    """The processes with the candidate's fields replaced."""
-    return tuple(one.model_copy(update=values) if one.arm == "candidate" else one for one in processes)
+def codes(verdict: Verdict) -> dict[str, int]:
+    """The code of the answer on each topic."""
+    return {answer.topic: answer.code for answer in verdict.answers}
 
 
-def question(found: tuple[Judgement, ...], name: str) -> list[Judgement]:
-    """The answers to one question."""
-    return [one for one in found if one.question == name]
+class TestSlow:
+    """A slow product fails, whoever else is slow."""
 
+    def test_four_times_slower_on_both_arms_is_seen_by_the_recorded_sessions(self) -> None:
+        """Toggles of one checkout are slow together, and look unchanged beside each other."""
+        run = builders.run(builders.processes(rtf=0.8), base=builders.side(), questions=ALL)
+        verdict = judged(run, builders.baseline(products=(), sessions=DAYS))
+        assert (verdict.code, codes(verdict)["change"], codes(verdict)["drift"]) == (1, 0, 1)
 
-class TestToggles:
-    """A toggle that is on has evidence."""
+    def test_four_times_slower_on_both_arms_is_no_pass_where_nothing_older_was_looked_at(self) -> None:
+        """Neither sessions nor limits nor another revision: the run cannot know."""
+        for ratio, rtf in ((0.2, 0.05), (0.2, 0.2), (1.0, 0.8)):
+            run = builders.run(builders.processes(ratio, rtf=rtf), base=builders.side())
+            verdict = judged(run)
+            assert verdict.code == 3
+            assert "this run cannot see a regression" in verdict.first_line
 
-    def test_a_toggle_without_any_evidence_is_not_believed(self) -> None:
-        """Of the candidate and of the base alike."""
-        on = builders.side(options={"nfe": 7, "compile": "default"})
-        found = trust.judge(builders.run(candidate=on))
-        assert [one.outcome for one in found] == ["NO EVIDENCE"] * 2
-        assert {one.code for one in found} == {3}
-        assert [one.question for one in trust.judge(builders.run(base=on))] == [
-            "toggle nfe",
-            "toggle compile",
-        ]
+    def test_sessions_under_another_torch_are_not_skipped(self) -> None:
+        """Four times slower since an upgrade is undecided and said, though the arms are alike."""
+        sides = {arm: builders.side(versions={"torch": "2.14.0"}) for arm in ("candidate", "base")}
+        sides["base"] = sides["base"].model_copy(update={"revision": "ba" * 6})
+        run = builders.run(builders.processes(rtf=0.8), questions=ALL, **sides)
+        verdict = judged(run, builders.baseline(products=(), sessions=DAYS))
+        assert verdict.code == 3
+        assert "torch 2.13.0 -> 2.14.0" in verdict.first_line
 
-    def test_an_option_that_another_ones_evidence_sees_needs_none_of_its_own(self) -> None:
-        """The guidance counts its halves, whatever its strength."""
-        seen = {"guidance": Observed(proven=True, observed="packed")}
-        side = builders.side(options={"cfg_strength": 1.5, "guidance_until": 0.3})
-        found = trust.judge(builders.run(builders.processes(evidence=seen), candidate=side))
-        assert [one.outcome for one in found] == ["ENGAGED"]
+    def test_calls_that_jump_fail_though_processes_agree(self) -> None:
+        """A live stream hears calls, not medians: a CV of 42 % over calls, of 1 % over processes."""
+        turns = (0.55, 1.0, 1.55)
+        run = builders.run(
+            builders.processes(rtf=0.25, blocks=5, calls=12, slow=lambda arm, block, i: turns[i % 3])
+        )
+        assert judged(run).code == 0
+        verdict = judged(run, builders.baseline())
+        assert (verdict.code, codes(verdict)["change"]) == (1, 0)
+        assert "CV 39.8 % > 20 %" in verdict.first_line
 
-
-class TestWarmUp:
-    """Calls that are left out are few."""
-
-    def test_half_of_the_calls_is_no_warm_up(self) -> None:
-        """Slow calls in the first half of each process would vanish from every figure."""
-        slow = builders.processes(slow=lambda arm, _, i: 3.0 if arm == "candidate" and i < 3 else 1.0)
-        left = tuple(
-            one.model_copy(
-                update={
-                    "series": tuple(
-                        process.series(part.workload, list(part.calls), False) for part in one.series
-                    )
-                }
+    def test_a_start_that_became_slow_fails(self) -> None:
+        """Fifty times the first call, or twenty seconds more to load, in every process of the candidate."""
+        for change in ({"first_call_seconds": 50.0}, {"load_seconds": 60.0}):
+            processes = tuple(
+                process.model_copy(update=change) if process.arm == "candidate" else process
+                for process in builders.processes()
             )
-            for one in slow
+            assert judged(builders.run(processes)).code == 1
+
+
+class TestModels:
+    """A limit is of one product."""
+
+    def test_a_small_model_on_the_jetson_holds_no_limit(self) -> None:
+        """However fast it is."""
+        run = builders.run(
+            builders.processes(rtf=0.01),
+            candidate=builders.side(checkpoint="box"),
+            base=builders.side(checkpoint="box", revision="ba" * 6),
+            questions=ALL,
         )
-        (found,) = question(trust.judge(builders.run(left)), trust.WARM_UP)
-        assert (found.outcome, found.code) == ("NEVER SETTLED", 3)
-        assert judged(builders.run(left), builders.baseline()).code == 3
+        verdict = judged(run, builders.baseline())
+        assert verdict.code == 3
+        assert "none for box" in verdict.first_line
 
 
-class TestFigures:
-    """What is shown is what is judged, and all that is measured is judged."""
+class TestMemory:
+    """Memory that grows fails."""
 
-    def test_the_mean_that_is_shown_is_the_one_that_is_judged(self) -> None:
-        """Processes that keep more calls weigh no more."""
-        long = builders.processes(
-            rtf=0.355, calls=12, noise=0.0, slow=lambda arm, b, i: 0.96 if b % 2 else 1.06
-        )
-        mixed = tuple(
-            one.model_copy(
-                update={"series": tuple(p.model_copy(update={"calls": p.calls[:6]}) for p in one.series)}
-            )
-            if one.block % 2
-            else one
-            for one in long
-        )
-        found = judged(builders.run(mixed), builders.baseline())
-        (mean,) = (one for one in found.rows[0].judgements if one.question == "mean RTF")
-        assert found.rows[0].mean_rtf == pytest.approx(mean.value)
-
-    @pytest.mark.parametrize(("times", "code"), [(1.0, 0), (1.4, 0), (2.0, 1)])
-    @pytest.mark.parametrize("where", ["host", "device"])
-    def test_peak_memory_is_held_to_the_bases(self, where: str, times: float, code: int) -> None:
-        """The slope within a process does not see what every process needs."""
-        field = f"peak_{where}_mb"
-        processes = builders.processes(**{field: 500.0})
-        found = judged(builders.run(changed(processes, **{field: 500.0 * times})))
-        (peak,) = question(found.whole, f"peak memory, {where}")
-        assert (peak.value, peak.code) == (pytest.approx(times), code)
-
-    def test_a_sure_leak_is_not_hidden_by_a_larger_unsure_one(self) -> None:
-        """One process grew on the host by chance; on the device all of them did."""
-        candidates = 0
-        grown = []
-        for one in builders.processes():
-            host = 20.0 if one.arm == "candidate" and not candidates else 0.0
-            candidates += one.arm == "candidate"
-            series = [
-                part.model_copy(
-                    update={
-                        "calls": tuple(
-                            call.model_copy(
-                                update={
-                                    "host_mb": 500 + host * i,
-                                    "device_mb": 100 + 0.5 * i * (one.arm == "candidate"),
-                                }
-                            )
-                            for i, call in enumerate(part.calls)
-                        )
-                    }
-                )
-                for part in one.series
-            ]
-            grown.append(one.model_copy(update={"series": tuple(series)}))
-        assert answer(judged(builders.run(tuple(grown))), "memory").code == 1
-
-    def test_recorded_samples_are_compared_beside_a_base_too(self) -> None:
-        """No control spans two sessions: it is undecided, never a regression; without samples, silent."""
-        samples = tuple(
-            entry(workload=one.name, workload_sha256=one.sha256, rtf=((0.1, 0.1), (0.1, 0.1)))
-            for one in builders.WORKLOADS
-        )
-        slower = judged(builders.run(), builders.baseline(entries=samples))
-        since = answer(slower, "recorded")
-        assert (since.outcome, since.code, slower.code) == ("UNDECIDED", 3, 3)
-        assert since.value == pytest.approx(2.0, rel=0.05)
-        assert not [
-            one for row in judged(builders.run()).rows for one in row.judgements if one.question == "recorded"
-        ]
+    def test_a_quarter_of_a_mebibyte_a_call_fails(self) -> None:
+        """6.8 GiB a day at a call every three seconds."""
+        for growth in (0.06, 0.24, 1.0):
+            assert judged(builders.run(builders.processes(growth=growth))).code == 1, growth
+        assert judged(builders.run(builders.processes(growth=0.01))).code == 0
 
 
 class TestLimits:
     """What is asked for is never less than before, unless somebody says so."""
 
-    def test_a_new_file_of_the_machines_own_is_held_to_the_portable_one(self, repository: Path) -> None:
-        """Its relative limits stood in for those of the new file until now."""
-        own = repository / "baselines" / f"{builders.KEY}.json"
-        own.unlink()
-        git(repository, "commit", "-qam", "only the portable one")
-        new = builders.baseline()
-        assert looser(repository, builders.KEY, new) == []
-        loose = new.relative.model_copy(update={"time_ratio": builders.limit(9.0, unit="candidate/base")})
-        (said,) = looser(repository, builders.KEY, new.model_copy(update={"relative": loose}))
-        assert "time_ratio" in said
-
-    def test_git_that_fails_is_an_error_and_no_clean_checkout(self, repository: Path) -> None:
-        """Not "there was no baseline", and not "nothing was changed"."""
-        with pytest.raises(UsageError, match="no-such-ref"):
-            revisions.show(repository, "no-such-ref", "baselines/portable.json")
-        (repository / ".git" / "index").write_bytes(b"garbage")
-        assert revisions.describe(repository)[1]
-
-    def test_a_pinned_sentence_that_changed_is_looser(self) -> None:
-        """A longer text once looked like a faster engine."""
-        old = builders.portable()
-        new = old.model_copy(update={"workloads": {**old.workloads, "short": "0" * 64}})
-        assert "'short' was changed" in record.loosened(old, new)[0]
-
-    def test_a_raised_threshold_is_said_aloud(self) -> None:
-        """It is the caller's own word, so it fails nothing."""
-        raised = judged(builders.run(threshold=9.9))
-        assert "raised the limit from 1.2 to 10.9" in " ".join(raised.notes)
-        assert not any("raised" in note for note in judged(builders.run(threshold=0.1)).notes)
-
-    def test_a_baseline_that_was_passed_over_is_named(self, tmp_path: Path) -> None:
-        """`--baseline portable.json` on a machine that has a file of its own."""
-        for one, name in ((builders.portable(), "portable"), (builders.baseline(), builders.KEY)):
-            (tmp_path / f"{name}.json").write_text(select.dump(one))
-        found = select.select(builders.KEY, tmp_path, tmp_path / "portable.json")
-        assert "was passed over" in found.said
-        without = builders.baseline().model_copy(update={"product": None})
-        (tmp_path / f"{builders.KEY}.json").write_text(select.dump(without))
-        assert "relative limits only" in select.select(builders.KEY, tmp_path).said
+    def test_the_jetsons_limits_loosened_while_another_file_is_selected_fail(self) -> None:
+        """A pull request is judged on a hosted machine by `portable.json`."""
+        before = {path.name: path.read_text("utf-8") for path in (checkout() / "baselines").glob("*.json")}
+        content = json.loads(before["jetson-agx-orin.json"])
+        content["products"][0]["limits"]["mean_rtf"]["upper"] = 3.6
+        loosened = loosened_files(before, {**before, "jetson-agx-orin.json": json.dumps(content)})
+        verdict = judge(builders.run(), builders.selection(), loosened=loosened)
+        assert verdict.code == 1
+        assert "mean_rtf upper was raised from 0.36 to 3.6" in verdict.first_line
 
 
-class TestJudges:
-    """A judge that must be there has judged something."""
+class TestToggles:
+    """A toggle that is on has evidence."""
 
-    def test_a_required_judge_that_scored_no_clip_leaves_the_run_undecided(self, tmp_path: Path) -> None:
-        """Words of a language that nobody here can hear."""
-        heard = speakers.held(tmp_path)
-        assert heard.quality is not None
+    def test_what_nobody_saw_at_work_is_no_pass(self) -> None:
+        """Unproven, or without any evidence at all."""
 
-        def deaf(arm: Heard) -> Heard:
-            silent = {name: one.model_copy(update={"words": None}) for name, one in arm.scores.items()}
-            return arm.model_copy(update={"scores": silent})
+        def seen(process: Process) -> Process:
+            evidence = {"compile": Observed(proven=None, observed="nothing to look at")}
+            return process.model_copy(update={"evidence": evidence} if process.arm == "candidate" else {})
 
-        silent = heard.quality.model_copy(
-            update={"base": deaf(heard.quality.base), "candidate": deaf(heard.quality.candidate)}
-        )
-        trained = heard.candidate.model_copy(update={"trained": True})
-        found = heard.model_copy(update={"quality": silent, "candidate": trained, "base": trained})
-        strict = speakers.RELATIVE.model_copy(update={"required_judges": ("words", "speaker", "mos")})
-        selection = builders.selection(builders.portable().model_copy(update={"relative": strict}))
-        (said,) = question(sound.judge(found, selection), "judges")
-        assert (said.code, said.outcome) == (3, "UNDECIDED")
-        assert said.sentence.endswith("by: words.")
-        assert not question(sound.judge(heard, selection), "judges")
+        unproven = builders.run(tuple(seen(process) for process in builders.processes()))
+        silent = builders.run(candidate=builders.side(options={"compile": "default"}))
+        assert [judged(run).code for run in (unproven, silent)] == [3, 3]
 
 
 class TestBroken:
     """What breaks is exit 2: neither a pass, nor a regression, nor undecided."""
-
-    def test_a_crash_in_the_plugin_is_no_verdict(self) -> None:
-        """pytest's own 3 for a crash would read as undecided, which CI accepts."""
-        with pytest.raises(pytest.exit.Exception) as caught, pytest_plugin._exit_on_error():
-            raise RuntimeError("a broken clip")
-        assert (caught.value.returncode, "a broken clip" in str(caught.value)) == (2, True)
-        with pytest.raises(pytest.exit.Exception, match="sentence"), pytest_plugin._exit_on_error():
-            pytest.exit("sentence", returncode=2)
 
     def test_any_error_of_the_command_line_exits_two(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -253,35 +153,6 @@ class TestBroken:
         assert caught.value.code == 2
         assert "out of luck" in capsys.readouterr().err
 
-    def test_an_answer_that_is_no_measurement_is_named(self, tmp_path: Path) -> None:
-        """A candidate that returns empty audio."""
-        fake_engine.write(tmp_path, "Audio.seconds = 0.0\n")
-        with pytest.raises(UsageError, match=r"the candidate answered 'short' with .*audio_seconds"):
-            spoken(tmp_path)
-
-    def test_code_that_changes_while_it_is_measured_is_refused(self, tmp_path: Path) -> None:
-        """The second process would run other code than the first, under the same name."""
-        fake_engine.write(tmp_path)
-        known: dict[Any, Any] = {}
-        spoken(tmp_path, known)
-        spoken(tmp_path, known)
-        source = tmp_path / "engine" / "__init__.py"
-        source.write_text(source.read_text() + "\n")
-        with pytest.raises(UsageError, match="code"):
-            spoken(tmp_path, known)
-
-
-def spoken(folder: Path, known: dict[Any, Any] | None = None) -> None:
-    """Say a sentence with the engine in `folder`, and hold what it says of itself to what is known."""
-    clip = folder / "clip.wav"
-    clip.write_bytes(b"audio")
-    target = Target(folder, "r", False, "nfe=7")
-    material = Material("made-up", "made-up", clip, "Words.")
-    with process.opener({"candidate": target}, material) as start, start("candidate") as handle:
-        blocks.same_as_before("candidate", handle, {} if known is None else known)
-        handle.call(SENTENCES[0])
-        handle.finish()
-
 
 class TestFiles:
     """What was written is there, and what is read is what it says."""
@@ -294,17 +165,8 @@ class TestFiles:
         assert samples.write(now, tmp_path, keep=1).exists()
         assert len(list(tmp_path.glob("run-*.json"))) == 1
 
-    def test_changed_code_against_its_own_commit_is_no_recording_of_noise(self) -> None:
-        """The commit is the same, the code is not."""
-        with pytest.raises(UsageError, match="two different arms"):
-            calibrate.medians(builders.run(base=builders.side(), candidate=builders.side(dirty=True)))
-
-    def test_limits_are_looked_at_before_anything_is_measured(
-        self, repository: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """A base baseline that cannot be read would cost the whole measurement."""
-        called: list[str] = []
-        monkeypatch.setattr(run, "looser_limits", lambda *asked: called.append(asked[2]) or ["looser"])
-        monkeypatch.setattr(run.select, "select", lambda *_: builders.selection())
-        scene = run.look(run.Request(against="HEAD", checkpoint="seeded-tiny"), lambda _: None)
-        assert (called, scene.looser) == (["HEAD"], ("looser",))
+    def test_a_judged_record_reads_as_it_was_written(self, tmp_path: Path) -> None:
+        """The verdict with it: answers, judgements, figures and notes."""
+        run = builders.run()
+        run = run.model_copy(update={"verdict": judged(run)})
+        assert samples.read(samples.write(run, tmp_path)) == run

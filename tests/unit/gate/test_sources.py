@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -194,6 +196,23 @@ def test_the_cpu_of_others_is_what_is_neither_idle_nor_ours(
 def test_counters_that_stand_still_tell_nothing() -> None:
     """A sandbox that counts nothing is unknown, not idle."""
     assert readers.other_cpu_use(0.0, lambda _: None, lambda: (0.0, 0.0, 0.0)) is None
+
+
+def test_a_meter_tells_of_all_time_since_it_was_asked_last() -> None:
+    """A busy block is seen though others rest when it ends; the next block has its own share."""
+    states = iter([(0.0, 0.0, 0.0), (100.0, 20.0, 30.0), (200.0, 70.0, 80.0), (200.0, 70.0, 80.0)])
+    meter = readers.CpuMeter(lambda: next(states))
+    assert [meter(), meter(), meter()] == [0.5, 0.0, None]
+
+
+def test_processes_that_have_ended_are_our_own() -> None:
+    """The gate's workers are no strangers once they were waited for."""
+    before = readers.cpu_counters()
+    subprocess.run([sys.executable, "-c", "sum(range(3_000_000))"], check=True)
+    children = os.times().children_user + os.times().children_system
+    assert children > 0
+    assert readers.cpu_counters()[2] >= before[2]
+    assert readers.cpu_counters()[2] >= children
 
 
 def test_this_machines_counters_hold_together() -> None:

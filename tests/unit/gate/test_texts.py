@@ -32,21 +32,21 @@ def test_no_two_cases_are_the_same() -> None:
         assert len(set(values)) == len(CASES)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_case_is_what_it_says(case: object) -> None:
+def test_a_case_is_what_it_says() -> None:
     """Its language is that of its letters, it can be spoken, it has words, and emoji where it says so."""
-    one = next(known for known in CASES if known is case)
-    found = languages(one.text)
-    assert one.language == ("mixed" if len(found) > 1 else next(iter(found)))
-    assert plain(text.normalise(one.text)) == plain(one.text) != []
-    assert any(unicodedata.category(char) == "So" for char in one.text) == (one.kind == "emoji")
+    for case in CASES:
+        found = languages(case.text)
+        assert case.language == ("mixed" if len(found) > 1 else next(iter(found))), case.name
+        assert plain(text.normalise(case.text)) == plain(case.text) != [], case.name
+        emoji = any(unicodedata.category(char) == "So" for char in case.text)
+        assert emoji == (case.kind == "emoji"), case.name
 
 
-@pytest.mark.parametrize("change", [{"text": "Other."}, {"voice": 1}, {"seed": 1}])
-def test_the_hash_follows_what_changes_the_result(change: dict[str, object]) -> None:
+def test_the_hash_follows_what_changes_the_result() -> None:
     """Text, voice and seed, and not the name."""
     case = CASES[0]
-    assert case.model_copy(update=change).sha256 != case.sha256
+    for change in ({"text": "Other."}, {"voice": 1}, {"seed": 1}):
+        assert case.model_copy(update=change).sha256 != case.sha256
     assert case.model_copy(update={"name": "other", "kind": "long"}).sha256 == case.sha256
 
 
@@ -59,10 +59,10 @@ def test_what_a_checkpoint_does_not_speak_is_left_out_by_name() -> None:
     assert any(line.startswith("mixed game: left out") and "en and zh" in line for line in chosen.skipped)
 
 
-@pytest.mark.parametrize("languages", [("en", "zh"), ("zh", "en", "de"), ()])
-def test_a_checkpoint_of_both_or_unknown_languages_speaks_all(languages: tuple[str, ...]) -> None:
+def test_a_checkpoint_of_both_or_unknown_languages_speaks_all() -> None:
     """In the pinned order."""
-    assert choose(languages) == (CASES, ())
+    for spoken in (("en", "zh"), ("zh", "en", "de"), ()):
+        assert choose(spoken) == (CASES, ())
 
 
 def test_the_quick_set_has_each_of_four_voices_twice() -> None:
@@ -76,14 +76,6 @@ def test_fewer_voices_take_turns() -> None:
     """A checkpoint with one clip speaks all in it, one with three in each."""
     assert {case.spoken_by(["only"]) for case in CASES} == {"only"}
     assert {case.spoken_by(["a", "b", "c"]) for case in CASES} == {"a", "b", "c"}
-
-
-def test_the_second_pass_draws_other_noise() -> None:
-    """Every seed moves, and so every hash; nothing else."""
-    first, second = choose(("en",)).cases, choose(("en",), seed_offset=1_000).cases
-    assert [case.seed + 1_000 for case in first] == [case.seed for case in second]
-    assert [case.text for case in first] == [case.text for case in second]
-    assert not {case.sha256 for case in first} & {case.sha256 for case in second}
 
 
 def test_an_unknown_case_is_refused() -> None:

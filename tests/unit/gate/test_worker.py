@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from engine.gate.measure import worker
 from tests.unit.gate import fake_engine
@@ -51,8 +52,68 @@ def test_it_describes_itself_then_answers_each_call_then_says_what_it_observed(t
     assert call["output"] == hashlib.sha256(b"Hello 3").hexdigest()
     assert call["seconds"] > 0
     assert call["host_mb"] > 1
-    assert last["evidence"] == {"reference_cache": [None, "nothing yet"]}
+    assert first["threads"] >= 1
+    assert last["evidence"] == {"reference_cache": [None, "1 calls"]}
     assert last["peak_host_mb"] >= call["host_mb"] * 0.5
+    assert last["first_call_seconds"] == call["seconds"]
+
+
+@pytest.mark.usefixtures("fake")
+def test_the_first_call_is_the_first_and_evidence_is_of_what_was_not_counted() -> None:
+    """Being counted leaves traces, so what the worker observed is asked before; and no count is a call."""
+    request = {"text": "Hello", "seed": 0, "speed": 1.0}
+    _, first, second, _, counted, last = replies(request, request, request, request | {"count": True})
+    assert counted == {"operators": 0, "flops": 0, "allocated_bytes": 0, "evaluations": 7, "rows": 14}
+    assert last["evidence"] == {"reference_cache": [None, "3 calls"]}
+    assert last["first_call_seconds"] == first["seconds"] != second["seconds"]
+    assert replies()[-1]["first_call_seconds"] == 0
+
+
+def test_operators_flops_and_fresh_bytes_are_counted_by_hand() -> None:
+    """A product of [2, 3] and [3, 5], a view of it, a sum in place: 60 FLOPs, and the bytes of new memory."""
+    tally = {"operators": 0, "flops": 0, "allocated_bytes": 0}
+    left, right = torch.ones(2, 3), torch.ones(3, 5)
+    with worker._counting(tally):
+        product = left @ right
+        product.view(5, 2).add_(1.0)
+    assert tally == {"operators": 3, "flops": 2 * 2 * 3 * 5, "allocated_bytes": 4 * 2 * 5}
+
+
+def test_composite_operators_count_as_their_parts_in_inference_mode_too() -> None:
+    """`linear` stays whole in inference mode; it counts as what it is made of either way, bias and all."""
+    layer, given = torch.nn.Linear(8, 4), torch.ones(2, 3, 8)
+    tallies = []
+    for mode in (torch.no_grad, torch.inference_mode):
+        tallies.append({"operators": 0, "flops": 0, "allocated_bytes": 0})
+        with mode(), worker._counting(tallies[-1]):
+            layer(given)
+    assert tallies[0]["flops"] == tallies[1]["flops"] == 2 * 2 * 3 * 8 * 4
+    assert tallies[0]["allocated_bytes"] == tallies[1]["allocated_bytes"] == 4 * 2 * 3 * 4
+
+
+def test_attention_of_the_cpu_counts_its_two_products() -> None:
+    """torch's own table of FLOPs leaves the CPU's kernel out: 2 heads of 5 queries, 7 keys, 4 and 4 wide."""
+    q, k, v = torch.ones(1, 2, 5, 4), torch.ones(1, 2, 7, 4), torch.ones(1, 2, 7, 4)
+    tally = {"operators": 0, "flops": 0, "allocated_bytes": 0}
+    with torch.inference_mode(), worker._counting(tally):
+        torch.nn.functional.scaled_dot_product_attention(q, k, v)
+    assert tally["flops"] == 2 * (2 * 2 * 5 * 7 * 4)
+
+
+def test_memory_in_use_leaves_out_what_the_c_library_hoards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Free pages of malloc come and go by megabytes; they are no growth, and never more than half."""
+    monkeypatch.setattr(worker, "_hoarded_mb", lambda: 0.0)
+    resident = worker._host_mb()
+    monkeypatch.setattr(worker, "_hoarded_mb", lambda: 5.0)
+    assert worker._host_mb() == pytest.approx(resident - 5.0, abs=2.0)
+    monkeypatch.setattr(worker, "_hoarded_mb", lambda: 1e9)
+    assert worker._host_mb() == pytest.approx(resident / 2, abs=2.0)
+
+
+def test_an_engine_that_counts_no_rows_is_an_error() -> None:
+    """Zero would be a figure."""
+    with pytest.raises(RuntimeError, match="does not count"):
+        worker._rows(object.__new__(type("Engine", (), {})))
 
 
 @pytest.mark.usefixtures("fake")
@@ -90,10 +151,10 @@ def test_code_that_never_repeats_itself_does_not_fill_the_disk(
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_it_imports_only_the_standard_library_and_the_engine() -> None:
-    """It has to run beside any revision, whatever that revision holds."""
+def test_it_imports_only_the_standard_library_the_engine_and_torch() -> None:
+    """It has to run beside any revision, whatever that revision holds; each brings torch."""
     tree = ast.parse(Path(str(worker.__file__)).read_text())
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     foreign = {name for name in imported if name.split(".")[0] not in sys.stdlib_module_names}
-    assert foreign == {"engine"}
+    assert {name.split(".")[0] for name in foreign} == {"engine", "torch"}

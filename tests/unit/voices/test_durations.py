@@ -33,9 +33,9 @@ words = st.lists(
 )
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
+def test_words_become_phones() -> None:
+    """Lexicon first, then letter names for words without a vowel, then the letter rules."""
+    for text, said in (
         ("Hello chat!", ".hɛlOčæt."),
         ("Hello, chat", ".hɛlO,čæt."),
         ("Hello -- chat... ", ".hɛlO,čæt."),
@@ -49,11 +49,8 @@ words = st.lists(
         ("at", ".At."),
         ("pha", ".fæ."),
         ("", ".."),
-    ],
-)
-def test_words_become_phones(text: str, said: str) -> None:
-    """Lexicon first, then letter names for words without a vowel, then the letter rules."""
-    assert TABLE.phones(list(text)) == said
+    ):
+        assert TABLE.phones(list(text)) == said
 
 
 @given(words, st.integers(40, 900))
@@ -99,9 +96,9 @@ def test_the_longest_known_context_decides() -> None:
     assert TABLE.lengths(".ɛ.")[1] == 8.5
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
+def test_a_foreign_table_is_named(tmp_path: Path) -> None:
+    """A file that is no duration table raises an error with its path."""
+    for content in (
         "",
         "{",
         "[]",
@@ -112,14 +109,11 @@ def test_the_longest_known_context_decides() -> None:
         '{"words":{},"letters":{},"names":{},"frames":{"":NaN}}',
         '{"words":{},"letters":{},"names":{},"frames":{"":1e300}}',
         '{"words":{"a":3},"letters":{},"names":{},"frames":{"":30}}',
-    ],
-)
-def test_a_foreign_table_is_named(tmp_path: Path, content: str) -> None:
-    """A file that is no duration table raises an error with its path."""
-    path = tmp_path / "durations.json"
-    path.write_text(content)
-    with pytest.raises(CheckpointError, match=r"durations\.json"):
-        durations.load(path)
+    ):
+        path = tmp_path / "durations.json"
+        path.write_text(content)
+        with pytest.raises(CheckpointError, match=r"durations\.json"):
+            durations.load(path)
 
 
 def test_tables_are_read_back(tmp_path: Path) -> None:

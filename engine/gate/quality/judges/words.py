@@ -107,6 +107,11 @@ def open_recogniser(name: str = "pocketsphinx") -> Recogniser:
     )
 
 
+def heard_by(name: str) -> tuple[str, ...]:
+    """The languages that the recogniser of this name hears, without opening it."""
+    return Words.languages if name == "pocketsphinx" else Whisper.languages
+
+
 def languages(text: str) -> frozenset[str]:
     """The languages that `text` is written in, by script: "en" (Latin), "zh" (Han), or "other".
 

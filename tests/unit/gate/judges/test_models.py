@@ -36,11 +36,14 @@ def test_halves_of_a_clip_are_nearer_than_two_speakers(clips: dict[str, Samples]
     assert judge.similarity(slt, slt) == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("samples", [np.zeros(24_000, np.float32), np.full(2_400, 1e-6, np.float32)])
-def test_silence_has_some_embedding(samples: Samples) -> None:
+def test_silence_has_some_embedding() -> None:
     """No speech to find is no reason to fail."""
-    pytest.importorskip("resemblyzer")
-    assert Speaker().embed(samples).shape == (256,)
+    for samples in (
+        np.zeros(24_000, np.float32),
+        np.full(2_400, 1e-6, np.float32),
+    ):
+        pytest.importorskip("resemblyzer")
+        assert Speaker().embed(samples).shape == (256,)
 
 
 def test_noise_costs_opinion(clips: dict[str, Samples]) -> None:

@@ -69,21 +69,18 @@ def test_an_output_is_scored_for_its_text_and_voice() -> None:
     assert Scores.model_validate_json(found.model_dump_json()) == found
 
 
-@pytest.mark.parametrize(
-    ("samples", "reason"),
-    [
+def test_judges_are_not_given_what_they_cannot_hear() -> None:
+    """A wave with NaN or next to nothing in it: signal only, and the reason."""
+    for samples, reason in (
         (np.full(24_000, np.nan, np.float32), "NaN"),
         (np.zeros(0, np.float32), "only 0.00 s"),
         (TONE[:1_000], "only 0.04 s"),
-    ],
-)
-def test_judges_are_not_given_what_they_cannot_hear(samples: Samples, reason: str) -> None:
-    """A wave with NaN or next to nothing in it: signal only, and the reason."""
-    heard = Heard()
-    found = judge(Item(samples, "Hello", "low"), judges(heard))
-    assert heard.calls == 0
-    assert (found.words, found.mos, found.similarity) == (None, None, None)
-    assert {name: reason in why for name, why in found.not_judged.items()} == dict.fromkeys(ALL, True)
+    ):
+        heard = Heard()
+        found = judge(Item(samples, "Hello", "low"), judges(heard))
+        assert heard.calls == 0
+        assert (found.words, found.mos, found.similarity) == (None, None, None)
+        assert {name: reason in why for name, why in found.not_judged.items()} == dict.fromkeys(ALL, True)
 
 
 def test_words_that_nobody_here_understands_are_not_judged() -> None:
@@ -130,11 +127,14 @@ def test_nothing_to_judge_needs_no_judges() -> None:
     assert judge_all([], Panel({}, names=())) == ()
 
 
-@pytest.mark.parametrize("workers", [0, -1])
-def test_no_workers_is_refused(workers: int) -> None:
+def test_no_workers_is_refused() -> None:
     """Somebody has to do it."""
-    with pytest.raises(UsageError, match="at least 1"):
-        judge_all([], Panel({}), workers=workers)
+    for workers in (
+        0,
+        -1,
+    ):
+        with pytest.raises(UsageError, match="at least 1"):
+            judge_all([], Panel({}), workers=workers)
 
 
 def test_an_unknown_judge_is_refused() -> None:
@@ -143,20 +143,22 @@ def test_an_unknown_judge_is_refused() -> None:
         Panel({}, names=("taste",))
 
 
-@pytest.mark.parametrize(
-    ("name", "module"), [("words", "pocketsphinx"), ("speaker", "resemblyzer"), ("mos", "speechmos.dnsmos")]
-)
 def test_a_missing_judge_is_named_and_only_then_an_error_when_required(
-    name: str, module: str, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The others go on; the message says what to install."""
-    monkeypatch.setitem(sys.modules, module, None)
-    opened = open_panel(Panel({}, names=(name,)))
-    assert getattr(opened, name) is None
-    assert "pip install -e .[quality]" in opened.missing[name]
-    with pytest.raises(MissingJudge, match="pip install -e") as caught:
-        open_panel(Panel({}, names=(), required=(name,)))
-    assert caught.value.judge == name
+    for name, module in (
+        ("words", "pocketsphinx"),
+        ("speaker", "resemblyzer"),
+        ("mos", "speechmos.dnsmos"),
+    ):
+        monkeypatch.setitem(sys.modules, module, None)
+        opened = open_panel(Panel({}, names=(name,)))
+        assert getattr(opened, name) is None
+        assert "pip install -e .[quality]" in opened.missing[name]
+        with pytest.raises(MissingJudge, match="pip install -e") as caught:
+            open_panel(Panel({}, names=(), required=(name,)))
+        assert caught.value.judge == name
 
 
 def test_a_missing_judge_is_told_across_processes() -> None:

@@ -18,9 +18,9 @@ from engine.gate.quality.judges.words import Words, errors, languages, open_reco
 SENTENCES = st.lists(st.sampled_from("a be sea dog every".split()), min_size=1, max_size=7)
 
 
-@pytest.mark.parametrize(
-    ("digits", "words"),
-    [
+def test_numbers_are_spelt_out() -> None:
+    """The plain English way: no "and", telephone numbers digit by digit."""
+    for digits, words in (
         ("0", "zero"),
         ("7", "seven"),
         ("13", "thirteen"),
@@ -40,11 +40,8 @@ SENTENCES = st.lists(st.sampled_from("a be sea dog every".split()), min_size=1, 
         ("20th", "twentieth"),
         ("14th", "fourteenth"),
         ("112th", "one hundred twelfth"),
-    ],
-)
-def test_numbers_are_spelt_out(digits: str, words: str) -> None:
-    """The plain English way: no "and", telephone numbers digit by digit."""
-    assert " ".join(spell(digits)) == words
+    ):
+        assert " ".join(spell(digits)) == words
 
 
 @given(st.integers(0, 10**12 - 1))
@@ -71,9 +68,9 @@ def test_a_spelt_number_reads_back(number: int) -> None:
     assert total + group == number
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
+def test_plain_words_are_what_is_said() -> None:
+    """Case, punctuation, accents and emoji go; numbers and Chinese characters are words."""
+    for text, words in (
         ("Hello, CHAT!", "hello chat"),
         ("Don’t stop, it's 5 o'clock.", "don't stop it's five o'clock"),
         ("That shot was amazing 🔥🔥🔥, do it again.", "that shot was amazing do it again"),
@@ -82,11 +79,8 @@ def test_a_spelt_number_reads_back(number: int) -> None:
         ("Café naïve", "cafe naive"),
         ("this 游戏 is fun", "this 游 戏 is fun"),
         ("...", ""),
-    ],
-)
-def test_plain_words_are_what_is_said(text: str, words: str) -> None:
-    """Case, punctuation, accents and emoji go; numbers and Chinese characters are words."""
-    assert " ".join(plain(text)) == words
+    ):
+        assert " ".join(plain(text)) == words
 
 
 @given(st.text(max_size=60))
@@ -96,19 +90,16 @@ def test_plain_is_settled_after_one_pass(text: str) -> None:
     assert plain(" ".join(plain(text))) == plain(text)
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
+def test_a_text_is_in_the_languages_of_its_letters() -> None:
+    """By script, so that a recogniser is only asked about what it can hear."""
+    for text, expected in (
         ("Hello 25", {"en"}),
         ("25!", {"en"}),
         ("你好，25", {"zh"}),
         ("这个 game", {"en", "zh"}),
         ("привет", {"other"}),
-    ],
-)
-def test_a_text_is_in_the_languages_of_its_letters(text: str, expected: set[str]) -> None:
-    """By script, so that a recogniser is only asked about what it can hear."""
-    assert languages(text) == expected
+    ):
+        assert languages(text) == expected
 
 
 def edits(one: list[str], other: list[str]) -> int:
@@ -176,22 +167,29 @@ def test_silence_is_no_words() -> None:
     assert plain(Words().hear(np.zeros(12_000, np.float32))) == []
 
 
-@pytest.mark.parametrize("name", ["", "sphinx", "whisper", "whisper:", "pocketsphinx:en"])
-def test_an_unknown_recogniser_is_refused(name: str) -> None:
+def test_an_unknown_recogniser_is_refused() -> None:
     """The message names those that there are."""
-    with pytest.raises(UsageError, match="faster-whisper:MODEL"):
-        open_recogniser(name)
+    for name in (
+        "",
+        "sphinx",
+        "whisper",
+        "whisper:",
+        "pocketsphinx:en",
+    ):
+        with pytest.raises(UsageError, match="faster-whisper:MODEL"):
+            open_recogniser(name)
 
 
-@pytest.mark.parametrize("name", ["whisper:tiny", "faster-whisper:tiny"])
-def test_a_whisper_that_is_not_installed_says_what_to_install(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_whisper_that_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """The cure is that package, not the extra."""
-    monkeypatch.setitem(sys.modules, name.split(":")[0].replace("-", "_"), None)
-    with pytest.raises(MissingJudge, match=r"pip install (openai|faster)-whisper") as caught:
-        open_recogniser(name)
-    assert caught.value.judge == "words"
+    for name in (
+        "whisper:tiny",
+        "faster-whisper:tiny",
+    ):
+        monkeypatch.setitem(sys.modules, name.split(":")[0].replace("-", "_"), None)
+        with pytest.raises(MissingJudge, match=r"pip install (openai|faster)-whisper") as caught:
+            open_recogniser(name)
+        assert caught.value.judge == "words"
 
 
 def test_either_whisper_is_asked_in_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
