@@ -65,7 +65,7 @@ def test_the_gate_compares_with_a_revision_and_records_what_it_measured(
     listed = subprocess.run(
         ["git", "-C", str(ROOT), "worktree", "list"], capture_output=True, text=True, check=True
     )
-    assert "ishowtts-base" not in listed.stdout
+    assert "ishowtts-checkout" not in listed.stdout
 
 
 def test_the_benchmarks_fail_when_a_limit_is_lowered(tmp_path: Path, tiny_folder: Path) -> None:
