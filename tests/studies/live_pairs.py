@@ -267,9 +267,7 @@ def _name(given: argparse.Namespace) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="nox -s study -- live-pairs", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="nox -s study -- live-pairs", description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=20.0, help="of both ways together")
     parser.add_argument("--burden", action="store_true", help="keep one core busy with another program")
     parser.add_argument("--slow", type=float, default=1.0, help="factor on the candidate's time")
