@@ -6,8 +6,8 @@ set -euo pipefail
 code="${EXIT_STATUS:-unknown}"
 case "$code" in
   0) exit 0 ;;
-  1) sentence="regression: slower, or no longer the same words and voice" ;;
-  2) sentence="nothing was compared: a baseline is missing or foreign, or the command is wrong" ;;
+  1) sentence="regression: slower than on other days, over a limit, or memory grows" ;;
+  2) sentence="nothing was measured: weights or a baseline are missing, or the command is wrong" ;;
   3) sentence="undecided: the machine was not fit to measure, or the run cannot tell" ;;
   *) sentence="the gate broke off (${SERVICE_RESULT:-no result})" ;;
 esac

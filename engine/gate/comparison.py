@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from engine import checkpoint as checkpoints
-from engine.errors import CheckpointError
+from engine.errors import CheckpointError, UsageError
 from engine.gate import machine as machines
 from engine.gate.baselines.select import BASELINES, Selection
 from engine.gate.data.samples import Arm, Question
@@ -64,10 +64,14 @@ def compare(request: Request, selection: Selection, root: Path) -> Comparison:
     dirty = request.candidate is None and changed
     versioned = here != revisions.UNVERSIONED
     if request.limits_only or request.against_options is not None:
-        older = revisions.default_base(root, head, dirty=dirty).commit if versioned else None
         base = Base(None, "nothing is compared: limits and drift alone")
         if request.against_options is not None:
             base = Base(here, f"the same checkout with {request.against_options}")
+        older = None
+        try:
+            older = revisions.default_base(root, head, dirty=dirty).commit if versioned else None
+        except UsageError as error:  # its history is needed for that alone
+            base = Base(base.commit, f"{base.said}; looser limits are not looked for ({error})")
     else:
         base = _base(request, root, head, dirty)
         older = base.commit

@@ -106,14 +106,14 @@ class Session:
         arms = ARMS[1:] if self._request.limits_only else ARMS
         return [Row(workload, arm) for workload in self._request.workloads for arm in arms]
 
-    def fill(self, row: Row) -> running.Outcome:
+    def fill(self, row: Row) -> None:
         """Run the gate, unless that was done, and give the row its calls."""
         if self.outcome is None:
             self.outcome = running.gate(self._request, self.said.append, self._environment)
         run = self.outcome.run
         calls = [call for process in run.calls(row.arm, row.workload) for call in process]
         row.seconds = tuple(call.seconds for call in calls)
-        if (side := run.side(row.arm)) is not None:
+        if calls and (side := run.side(row.arm)) is not None:
             row.facts = {
                 "arm": row.arm,
                 "revision": side.revision,
@@ -124,7 +124,6 @@ class Session:
                 "workload_sha256": side.hashes[row.workload],
                 "rtf": [call.rtf for call in calls],
             }
-        return self.outcome
 
     def publish(self, config: pytest.Config) -> None:
         """Write the files that were asked for, and record the run where that was."""
@@ -276,9 +275,9 @@ def gate_row(request: pytest.FixtureRequest) -> Row:
     """A row with the calls of its workload and arm; the first one lets the gate run."""
     row: Row = request.param
     with _exit_on_error():
-        outcome = request.config.stash[SESSION].fill(row)
+        request.config.stash[SESSION].fill(row)
     if not row.seconds:
-        pytest.skip(f"no {row.arm}: {outcome.run.base_said or 'nothing is compared'}")
+        pytest.skip(f"the run has no calls of {row.workload} by the {row.arm}")
     return row
 
 

@@ -43,19 +43,25 @@ class Outcome:
     selection: Selection
 
 
-def gate(request: Request, report: Report, environment: Mapping[str, str] | None = None) -> Outcome:
+def gate(
+    request: Request,
+    report: Report,
+    environment: Mapping[str, str] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Outcome:
     """Measure base against candidate, or the candidate alone; judge, and write the record.
 
     Args:
         request: what is asked.
         report: is told what happens, one sentence at a time; first which base is compared with.
         environment: of the processes; this one's if not given.
+        clock: seconds; a seam for tests.
 
     Raises:
         BaselineError: the baseline is missing or foreign, or the arms spoke different workloads.
         UsageError: the request cannot be met, or an arm is broken.
     """
-    start = time.monotonic()
+    start = clock()
     scene = look(request, report)
     settings = request.settings(compared=scene.comparison.compared)
     audition = prepare(request, settings, scene, report)
@@ -65,7 +71,7 @@ def gate(request: Request, report: Report, environment: Mapping[str, str] | None
     ):
         waves, opening = Path(folder), open_arms(arms, scene, environment)
         measured = measure(settings, opening, waves, scene, report)
-        left = request.seconds - (time.monotonic() - start)
+        left = request.seconds - (clock() - start)
         quality = listen(audition, opening, measured, waves, left, report)
     run = assemble(request, settings, scene, arms, measured, quality)
     return finish(request, run, scene)

@@ -79,6 +79,7 @@ class Speaker:
             "options": {},
             "trained": True,
             "versions": {"torch": "2.13.0"},
+            "threads": 4,
             "load_seconds": 1.0,
         }
 
@@ -104,7 +105,7 @@ class Speaker:
 
     def finish(self) -> Mapping[str, Any]:
         """No evidence, no peaks."""
-        return {"evidence": {}, "peak_host_mb": None, "peak_device_mb": None}
+        return {"evidence": {}, "first_call_seconds": 1.0, "peak_host_mb": None, "peak_device_mb": None}
 
 
 def opening(arms: Arms) -> quality_pass.OpenOutputs:

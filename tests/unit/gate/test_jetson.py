@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from engine.gate.baselines import select
+from engine.gate.data.limits import Product
 from engine.gate.preflight import readers
+from engine.gate.request import Request
 from tests.unit.gate.trees import machines
 from tests.unit.gate.trees.machines import plant
 
@@ -19,6 +23,7 @@ ANALYZE = shutil.which("systemd-analyze") or ""
 
 pytestmark = pytest.mark.skipif(not BASH, reason="bash is not installed")
 
+A_WEEK_OLD = "0123456789abcdef0123456789abcdef01234567"
 NVPMODEL = """#!{bash}
 if [[ "$1" == -q ]]; then
   mode=MODE_30W
@@ -100,6 +105,90 @@ def test_the_script_refuses_a_plain_pc(tmp_path: Path) -> None:
     assert "nvpmodel is missing" in done.stderr
 
 
+def flags(command: str) -> dict[str, str]:
+    """The flags of a command line with their values; switches have none."""
+    words = shlex.split(command)
+    named = [place for place, word in enumerate(words) if word.startswith("--")]
+    return {
+        words[place]: words[place + 1] if place + 1 < len(words) and place + 1 not in named else ""
+        for place in named
+    }
+
+
+def product_of(command: str) -> Product | None:
+    """The product of the board whose limits what a command measures is held to."""
+    baseline = select.load(FOLDER.parents[1] / "baselines" / "jetson-agx-orin.json")
+    given = flags(command)
+    selection = select.Selection(baseline, Path(), "")
+    return selection.product(given["--checkpoint"], given["--options"])
+
+
+def test_the_daily_check_measures_a_product_that_has_limits() -> None:
+    """And some hundred calls of it, so that growth of memory shows; never the voice in the box."""
+    unit = (FOLDER / "ishowtts-gate.service").read_text()
+    (command,) = [line for line in unit.splitlines() if line.startswith("ExecStart=")]
+    assert "--session perf --" in command
+    given = flags(command)
+    assert "--limits" in given
+    assert product_of(command) is not None
+    request = Request(limits_only=True, runs=int(given["--runs"]), blocks=int(given["--blocks"]))
+    settings = request.settings(compared=False)
+    assert settings.plan.blocks_max * request.runs * len(request.workloads) >= 300
+    assert product_of(command.replace("F5TTS_v1_Base", "box")) is None
+
+
+def workflow(tmp_path: Path, *arguments: str, **codes: int) -> tuple[int, list[str]]:
+    """Run workflow.sh with stand-ins that end with these codes: the exit code, and what was called."""
+    heard = tmp_path / "heard"
+    heard.unlink(missing_ok=True)
+    shutil.rmtree(tmp_path / "bin", ignore_errors=True)
+    told = {
+        name: f'#!{{bash}}\necho "{name} $*" >>{heard}\nexit {codes.get(name, 0)}\n'
+        for name in ("nox", "ishowtts")
+    }
+    path = stand_ins(tmp_path / "bin", git=f"#!{{bash}}\necho {A_WEEK_OLD}\n", **told)
+    environ = {"PATH": path, "ISHOWTTS": str(tmp_path / "bin" / "ishowtts")}
+    command = [BASH, str(FOLDER / "workflow.sh"), *arguments]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    return done.returncode, heard.read_text().splitlines() if heard.exists() else []
+
+
+def test_week_month_and_quarter_are_one_command_each(tmp_path: Path) -> None:
+    """Each measures the product; what is named there exists."""
+    from tests.studies.__main__ import STUDIES
+
+    weekly = workflow(tmp_path, "weekly")[1]
+    assert [line.split(" --")[0] for line in weekly] == ["nox -s tests", "nox -s perf", "ishowtts profile"]
+    assert product_of(weekly[1]) is not None
+    assert flags(weekly[1])["--against"] == A_WEEK_OLD
+    assert "F5TTS_v1_Base" in weekly[2]
+    monthly = workflow(tmp_path, "monthly")[1]
+    studies = [line.split()[4] for line in monthly if "study" in line]
+    assert len(studies) >= 4
+    assert set(studies) <= STUDIES.keys()
+    assert all("F5TTS_v1_Base" in line for line in monthly if "study" in line)
+    assert monthly[-1] == "nox -s history"
+    (quarterly,) = workflow(tmp_path, "quarterly")[1]
+    assert quarterly.startswith("nox -s record --")
+    assert product_of(quarterly) is not None
+
+
+def test_a_workflow_runs_to_its_end_and_leaves_with_the_worst_code(tmp_path: Path) -> None:
+    """2 over 1 over 3 over 0; a word that it does not know runs nothing."""
+    for nox, ishowtts, code in (
+        (0, 0, 0),
+        (3, 0, 3),
+        (3, 1, 1),
+        (1, 3, 1),
+        (2, 1, 2),
+        (1, 2, 2),
+        (143, 1, 2),
+    ):
+        done, heard = workflow(tmp_path, "weekly", nox=nox, ishowtts=ishowtts)
+        assert (done, len(heard)) == (code, 3)
+    assert workflow(tmp_path, "yearly") == (2, [])
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [
@@ -152,7 +241,7 @@ def test_installing_fills_in_every_blank_and_removing_leaves_nothing(tmp_path: P
     }
     gate = next(tmp_path.rglob("ishowtts-gate.service")).read_text()
     assert "@" not in gate.replace("journald@", "")
-    assert f'ExecStart="{nox}" --session perf' in gate
+    assert f'ExecStart="{nox}" --session perf -- --limits' in gate
     assert install(tmp_path, "--remove").returncode == 0
     assert files_below(tmp_path) == set()
 

@@ -1,148 +1,258 @@
-"""The pytest plugin around made-up processes: one benchmark per process and workload, judged at the end."""
+"""The pytest front in sessions of its own: rows of benchmarks, refusals at once, exit codes."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import inspect
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import pytest
+import typer
+
+from engine.gate import commands, pytest_plugin
+from engine.gate.pytest_plugin import Row, Session, exit_code
+from engine.gate.request import Request
+
+ROOT = Path(__file__).parents[3]
+MADE_UP = """
+import json
+import os
+from pathlib import Path
 
 import pytest
 
-from engine.gate import pytest_plugin, run
-from engine.gate.data.samples import Arm, read
-from engine.gate.measure import process as instrument
-from engine.gate.measure.process import Material
+from engine.gate import run
+from engine.gate.verdict import judge
 from tests.unit.gate import builders
-from tests.unit.gate.simulated import TARGET, Fault, Machine, quiet
+
+def gate(request, report, environment=None):
+    with Path("asked.txt").open("a") as file:
+        file.write(json.dumps([repr(request), "OWN" in environment]) + "\\n")
+    report("base: bababa, merge base of main")
+    if os.environ["CODE"] == "crash":
+        raise RuntimeError("the gate broke")
+    made = builders.run(None if os.environ.get("BASE", "1") == "1" else builders.alone().processes)
+    selection = builders.selection()
+    verdict = judge.judge(made, selection).model_copy(update={"code": int(os.environ["CODE"])})
+    return run.Outcome(made.model_copy(update={"verdict": verdict}), Path("record.json"), selection)
+
+run.gate = gate
+os.environ["OWN"] = "set by a conftest for tests"
+"""
+BENCHMARK = """
+def test_synthesis(gate_row, benchmark):
+    gate_row.replay(benchmark)
+"""
 
 
-class Benchmark:
-    """What the plugin uses of pytest-benchmark's fixture."""
+DRIVER = """
+import contextlib, io, json, sys
+import pytest
+for arguments in json.loads(sys.argv[1]):
+    page = io.StringIO()
+    with contextlib.redirect_stdout(page), contextlib.redirect_stderr(page):
+        try:
+            code = int(pytest.main(arguments))
+        except SystemExit as end:
+            code = end.code
+    print(json.dumps([code, page.getvalue()]))
+"""
+"""Several sessions of pytest in one process, which saves importing."""
+PLUGINS = ["-p", "pytest_benchmark.plugin", "-p", "engine.gate.pytest_plugin", "-p", "no:cacheprovider"]
 
-    def __init__(self) -> None:
-        self.extra_info: dict[str, Any] = {}
-        self.group = ""
 
-    def pedantic(self, function: Callable[[], None], rounds: int, warmup_rounds: int) -> None:
-        """Call so often."""
-        for _ in range(rounds + warmup_rounds):
-            function()
+class Ended(NamedTuple):
+    """How a session of pytest ended, and what it printed."""
+
+    code: int
+    output: str
+
+
+class Project:
+    """A folder with the plugin's benchmark, and a made-up gate that ends with `code`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "conftest.py").write_text(MADE_UP)
+        (folder / "test_perf.py").write_text(BENCHMARK)
+
+    def run_all(
+        self, sessions: list[list[str]], code: int | str = 0, plugins: list[str] = PLUGINS, **variables: str
+    ) -> list[Ended]:
+        """Run pytest there with each of these arguments, as if from a terminal: without what a worker of
+        xdist has in its environment, and with no plugin but those named."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+        own = {"PYTHONPATH": str(ROOT), "CODE": str(code), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        asked = json.dumps([[*plugins, *arguments] for arguments in sessions])
+        done = subprocess.run(
+            [sys.executable, "-c", DRIVER, asked], cwd=self.folder, capture_output=True, text=True,
+            check=True, env={**kept, **own, **variables},
+        )  # fmt: skip
+        return [Ended(*json.loads(line)) for line in done.stdout.splitlines()]
+
+    def run(self, *arguments: str, **how: Any) -> Ended:
+        """Run pytest there once."""
+        (ended,) = self.run_all([list(arguments)], **how)
+        return ended
+
+    @property
+    def asked(self) -> list[tuple[str, bool]]:
+        """Every time the gate was asked: the request, and whether a conftest's variable reached it."""
+        path = self.folder / "asked.txt"
+        return [tuple(json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 @pytest.fixture
-def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest_plugin.Session:
-    """A quick session on a made-up machine."""
-    clip = tmp_path / "clip.wav"
-    clip.write_bytes(b"audio")
-    material = Material("made-up", "made-up", clip, "Words.")
-    scene = run.Scene(builders.MACHINE, builders.FIT, builders.selection(), material)
-    arms: Mapping[Arm, instrument.Target] = {"base": TARGET, "candidate": TARGET}
-    machine = Machine(Fault(), 12)
+def project(tmp_path: Path) -> Project:
+    """A project of one benchmark."""
+    return Project(tmp_path)
 
-    @contextlib.contextmanager
-    def opener(*_: object, **__: object) -> Iterator[instrument.Opener]:
-        yield machine.open
 
-    monkeypatch.setattr(run, "watch", lambda scene: quiet)
-    monkeypatch.setattr(run, "look", lambda request, report: scene)
-    monkeypatch.setattr(run, "targets", lambda *_: contextlib.nullcontext(arms))
-    monkeypatch.setattr(instrument, "opener", opener)
-    return pytest_plugin.Session(
-        run.Request(quick=True, seed=1, records=tmp_path / "records", quality=False), {}
+def test_the_gate_runs_once_and_every_workload_of_every_arm_is_a_benchmark(project: Project) -> None:
+    """Rounds are the calls that the verdict is about, in pytest-benchmark's own storage; files are written,
+    and what a conftest sets for tests does not reach the processes."""
+    files = ["--benchmark-json=b.json", "--markdown=a.md", "--junit", "a.xml", "--pyperf=p.json"]
+    done = project.run(
+        *files, "-rs", "--runs", "6", "--options", "nfe=7", "--no-quality", "--accept-more-work"
     )
+    assert done.code == 0, done.output
+    ((request, leaked),) = project.asked
+    expected = Request(options="nfe=7", runs=6, quality=False, accept_more_work=True)
+    assert (request, leaked) == (repr(expected), False)
+    rows = json.loads((project.folder / "b.json").read_text())["benchmarks"]
+    assert {row["name"] for row in rows} == {
+        f"test_synthesis[{name}-{arm}]" for name in ("short", "medium") for arm in ("base", "candidate")
+    }
+    (row,) = [row for row in rows if row["name"] == "test_synthesis[short-candidate]"]
+    assert row["group"] == "short"
+    assert row["stats"]["rounds"] == 6 * 20  # six calls in each of twenty processes
+    assert row["stats"]["median"] == pytest.approx(4 * 0.2, rel=0.1)
+    assert row["extra_info"]["arm"] == "candidate"
+    assert len(row["extra_info"]["rtf"]) == 120
+    assert all((project.folder / name).is_file() for name in ("a.md", "a.xml", "p.json", "p-base.json"))
+    for told in ("base: bababa, merge base of main", "record.json", "2 skipped"):  # nobody spoke the long one
+        assert told in done.output
 
 
-def measure(session: pytest_plugin.Session, places: list[pytest_plugin.Place]) -> Benchmark:
-    """Run the benchmarks of some places."""
-    benchmark = Benchmark()
-    for place in places:
-        with session.open(place) as process:
-            for sentence in session.sentences:
-                process.benchmark(benchmark, sentence)
-    return benchmark
+def test_the_exit_status_is_the_verdicts(project: Project) -> None:
+    """And a gate that breaks is no verdict."""
+    for code in (1, 3):
+        assert project.run("--quick", code=code).code == code
+    broken = project.run("--quick", code="crash")
+    assert broken.code == 2
+    assert "the gate broke" in broken.output
 
 
-def test_a_session_is_judged_like_a_run_of_the_gate(session: pytest_plugin.Session) -> None:
-    """Every process in its place, a record on disk, and a verdict."""
-    measure(session, session.places[:3])
-    assert session.after_blocks == []
-    benchmark = measure(session, session.places[3:])
-    assert session.complete
-    session.judge()
-    assert session.outcome is not None
-    assert session.outcome.run.verdict is not None
-    assert read(session.outcome.path) == session.outcome.run
-    assert [(one.arm, one.block, one.position) for one in session.outcome.run.processes] == session.places
-    assert [after.block for after in session.outcome.run.after_blocks] == [0, 1, 2]
-    assert (
-        benchmark.extra_info["options"] == session.outcome.run.candidate.options
-        or benchmark.extra_info["arm"] == "base"
-    )
-    assert benchmark.extra_info["machine"] == builders.MACHINE.key
-    assert benchmark.group == "short"
-    assert "short" in pytest_plugin._rendered(session.outcome.run)
+def test_where_there_is_no_base_the_candidate_is_reported_alone(project: Project) -> None:
+    """Its rows of the base are skipped, or not there where limits alone are asked for."""
+    asked = [["--quick"], ["--quick", "--limits"]]
+    without, alone = project.run_all(asked, code=3, BASE="0")
+    assert without.code == alone.code == 3
+    assert "1 passed, 1 skipped" in without.output
+    assert "1 passed" in alone.output
+    assert ", 1 skipped" not in alone.output
+    assert ["limits_only=True" in request for request, _ in project.asked] == [False, True]
 
 
-def test_a_session_judges_quality_once_its_blocks_are_measured(
-    session: pytest_plugin.Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """With the same arms, and what was timed at hand; it is prepared before the first process starts."""
-    held: list[int] = []
-
-    def hold(audition: object, open_outputs: object, processes: tuple[object, ...], *_: object) -> None:
-        assert audition == "prepared"
-        held.append(len(processes))
-
-    monkeypatch.setattr(run.quality_pass, "prepare", lambda *_, **__: FakeAudition("prepared"))
-    monkeypatch.setattr(run.quality_pass, "hold", hold)
-    asked = run.Request(quick=True, seed=1, records=tmp_path / "records")
-    again = pytest_plugin.Session(asked, {})
-    measure(again, again.places)
-    assert held == []
-    again.judge()
-    assert held == [12]
-
-
-class FakeAudition(str):
-    """Nobody is missing."""
-
-    missing: Mapping[str, str] = {}
-
-
-def test_a_session_with_a_missing_benchmark_gives_no_verdict(session: pytest_plugin.Session) -> None:
-    """`-k` or a failure leaves something out."""
-    assert not session.complete
-    measure(session, session.places[:-1])
-    assert not session.complete
-    assert all(session.why_stop(place) is None for place in session.places)
+def test_what_can_give_no_verdict_is_refused_before_the_gate_is_asked(project: Project) -> None:
+    """Exit 2 with a sentence: several workers, benchmarks switched off, comparisons with nothing, no
+    benchmark, and flags that nobody knows or that make no sense."""
+    refused = {
+        ("-p", "xdist", "-n", "2"): "one process measures",
+        ("--benchmark-disable",): "nothing would be measured",
+        ("--benchmark-skip",): "nothing would be measured",
+        ("--benchmark-compare",): "nothing is stored",
+        ("--benchmark-compare-fail=mean:5%",): "--benchmark-compare",
+        ("-k", "nothing"): "No benchmark",
+        ("--toggles=fast_cpu",): "--toggles",
+        ("--runs", "many"): "a whole number",
+        ("--runs", "0"): "--runs 0",
+        ("--markdown",): "--markdown",
+        ("--limits", "--against", "HEAD"): "one question",
+        ("gone.py",): "No benchmark",
+    }
+    ended = project.run_all([["-q", *arguments] for arguments in refused])
+    for done, (arguments, named) in zip(ended, refused.items(), strict=True):
+        assert done.code == 2, (arguments, done.output)
+        assert named in done.output
+        assert "Traceback" not in done.output
+    bare = project.run(plugins=["-p", "engine.gate.pytest_plugin"])
+    assert bare.code == 2
+    assert "pytest-benchmark is missing" in bare.output
+    assert project.asked == []
 
 
-def test_what_is_not_needed_any_more_is_skipped(
-    session: pytest_plugin.Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After a block that decides or ends the budget; what ran is a complete run, and its notes say why."""
-    monkeypatch.setattr(
-        pytest_plugin.blocks, "why_stop", lambda settings, processes, *_: "enough" if processes else None
-    )
-    assert not session.why_stop(session.places[0])
-    measure(session, session.places[:4])
-    assert [session.why_stop(place) for place in session.places[4:]] == ["enough"] * 8
-    assert session.complete
-    session.judge()
-    assert session.outcome is not None
-    assert session.outcome.run.verdict is not None
-    assert "enough" in session.outcome.run.verdict.notes
+def test_a_comparison_with_stored_benchmarks_is_pytest_benchmarks_own(project: Project) -> None:
+    """A failed one is a regression, whatever the verdict; it is no crash."""
+    compared = ["--quick", "--benchmark-compare"]
+    stored, same = project.run_all([["--quick", "--benchmark-autosave"], compared])
+    assert (stored.code, same.code) == (0, 0)
+    assert "NOW" in same.output
+    (path,) = project.folder.glob(".benchmarks/*/*.json")
+    content = json.loads(path.read_text())
+    for row in content["benchmarks"]:
+        row["stats"]["mean"] /= 2
+    path.write_text(json.dumps(content))
+    failed = project.run(*compared, "--benchmark-compare-fail=mean:5%")
+    assert failed.code == 1, failed.output
+    assert "Performance has regressed" in failed.output
+    assert "Traceback" not in failed.output
 
 
-def test_a_process_whose_workload_was_left_out_is_not_kept(session: pytest_plugin.Session) -> None:
-    """A record holds every workload of a process."""
-    with session.open(session.places[0]):
-        pass
-    assert session.processes == []
+def test_collecting_alone_asks_nobody(project: Project) -> None:
+    """Names are the same in every run, so that pytest-benchmark compares like with like."""
+    done = project.run("-q", "--collect-only", "--quick")
+    assert done.code == 0
+    assert "test_synthesis[short-base]" in done.output
+    assert "test_synthesis[short-candidate]" in done.output
+    assert project.asked == []
 
 
-def test_benchmarks_have_the_same_names_whatever_the_order(session: pytest_plugin.Session) -> None:
-    """pytest-benchmark compares by name; the order of the arms is drawn anew for every run."""
-    names = {pytest_plugin._label(place) for place in session.places}
-    assert names == {f"{arm}-{number}" for arm in ("base", "candidate") for number in range(1, 7)}
+def test_pytests_own_codes_above_one_are_misuse() -> None:
+    """3 of pytest is a crash, and would read as undecided."""
+    session = Session(Request(), None)
+    for status in range(6):
+        assert exit_code(status, session) == exit_code(status, None) == 2
+
+
+def test_a_rows_clock_tells_the_calls_again() -> None:
+    """Each step takes what the call took."""
+    row = Row("short", "base", seconds=(0.5, 0.25))
+    told = []
+    for _ in row.seconds:
+        before = row.clock()
+        row.step()
+        told.append(row.clock() - before)
+    assert told == [0.5, 0.25]
+
+
+def flags_of_the_command() -> dict[str, str]:
+    """Every flag of `ishowtts gate` with its help."""
+    app = typer.Typer(add_completion=False)
+    app.command()(commands.gate)
+    command = typer.main.get_command(app)
+    return {option.opts[0]: str(getattr(option, "help", "")) for option in command.params}
+
+
+def test_every_flag_means_the_same_in_both_fronts() -> None:
+    """The same spelling and the same help; what is printed is pytest's own business."""
+    own = flags_of_the_command()
+    for of_the_command_line in ("--json", "--verbose", "--help"):
+        own.pop(of_the_command_line, None)
+    plugin = {**pytest_plugin.SWITCHES, **{flag: words for flag, (_, words) in pytest_plugin.VALUES.items()}}
+    plugin["--votes"] = "a file saved by the page of `listen`"
+    assert {flag: words.replace("%%", "%") for flag, words in plugin.items()} == own
+
+
+def test_every_field_of_a_request_can_be_asked_for() -> None:
+    """The flags are the fields, less the names that say the opposite."""
+    fields = set(inspect.signature(Request).parameters)
+    flags = {
+        flag[2:].replace("-", "_") for flag in (*pytest_plugin.SWITCHES, *pytest_plugin.VALUES, "--votes")
+    }
+    renamed = {"limits": "limits_only", "no_quality": "quality"}
+    assert {renamed.get(flag, flag) for flag in flags} - set(pytest_plugin.FILES) == fields
