@@ -114,7 +114,7 @@ def measure_alone(
     work: dict[str, Work] = {}
     for block in range(settings.plan.blocks_max):
         begun = clock()
-        if processes and begun - start + longest > settings.budget_seconds:
+        if begun - start + longest > settings.budget_seconds:
             stopped = _clock_ended(settings, block, settings.plan.blocks_max, longest)
             break
         report(f"process {block + 1} of {settings.plan.blocks_max}")
