@@ -19,9 +19,10 @@ PAIRS = [
     for line in Path(__file__).with_name("readings.tsv").read_text(encoding="utf8").splitlines()
 ]
 BITS = (
-    "1 2 10 0 007 1,000 3.5 .5 1/2 - + x * / : = < > <3 ( ) $ € % # @ &amp; &lt; ½ ² ° °C km µm st th am p.m. "
-    "U.S.A. Dr. St. FBI HELLO USA us a ooooo hahahaha www. http://a.b/c foo.com x@y.zz @me_2 #Tag :) xD ^ ^^ T_T ~ "
-    "× − – , . ! ' \" 你好 年 个 第 ％ ： 2024-03-05 3:30 12:60 v1.2 5k 3M 1st II IV Jan 😂 π ٣ ¯\\_(ツ)_/¯ lol afk"
+    "1 2 10 0 007 1,000 3.5 .5 1/2 - + x * / : = < > <3 ( ) $ € % # @ &amp; &lt; ½ ² "
+    "° °C km µm st th am p.m. U.S.A. Dr. St. FBI HELLO USA us a ooooo hahahaha www. "
+    "http://a.b/c foo.com x@y.zz @me_2 #Tag :) xD ^ ^^ T_T ~ × − – , . ! ' \" 你好 年 个 第 "
+    "％ ： 2024-03-05 3:30 12:60 v1.2 5k 3M 1st II IV Jan 😂 π ٣ ¯\\_(ツ)_/¯ lol afk"
 ).split()
 CHAT = st.lists(st.tuples(st.sampled_from(BITS), st.sampled_from(["", " "])), max_size=8).map(
     lambda bits: "".join(bit + blank for bit, blank in bits)
