@@ -37,7 +37,7 @@ def gate(
     runs: Annotated[
         int | None, typer.Option(help="calls of each workload in each process (as the budget holds)")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="3 minutes: three blocks of one workload")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="3 minutes: six blocks of one workload")] = False,
     blocks: Annotated[
         int | None, typer.Option(help="blocks of live pairs at most (10); with --limits: processes (3)")
     ] = None,

@@ -34,7 +34,7 @@ SESSION = pytest.StashKey["Session"]()
 ENVIRONMENT = pytest.StashKey[dict[str, str]]()
 SWITCHES = {
     "--limits": "judge limits and drift alone: nothing is compared",
-    "--quick": "3 minutes: three blocks of one workload",
+    "--quick": "3 minutes: six blocks of one workload",
     "--force": "judge on an unfit machine too",
     "--accept-looser": "let limits be looser than before",
     "--accept-changed-output": "let the output differ from the base's",

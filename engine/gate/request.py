@@ -12,7 +12,7 @@ from engine.gate.measure.design import Settings
 from engine.gate.stats.looks import Plan
 from engine.options import Options
 
-BLOCKS, QUICK_BLOCKS = 10, 3
+BLOCKS, QUICK_BLOCKS = 10, 6
 ALONE = 3
 """Processes of the candidate where nothing is compared with it: their spread tells what a limit is worth."""
 MINUTES, QUICK_MINUTES = 14.0, 3.0
@@ -37,8 +37,8 @@ class Request:
         candidate: a git revision to judge; the checkout as it is, uncommitted changes included, if not given.
         limits_only: measure the candidate alone: limits and drift are judged, and nothing is compared.
         runs: calls of each workload in each process that count; as many as the budget holds if not given.
-        quick: three blocks of the shortest workload.
-        blocks: at most so many; 10, or 3 if quick. Without a base a block is one process.
+        quick: six blocks of the shortest workload.
+        blocks: at most so many; 10, or 6 if quick. Without a base a block is one process.
         minutes: for speed and quality; no block is begun that would end later.
         baseline: a file; else the machine's own, else the portable one.
         threshold: 0.2 tolerates 20 % more time than the base; the baseline's limit if not given.

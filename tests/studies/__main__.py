@@ -39,7 +39,7 @@ STUDIES: Mapping[str, Study] = {
     "calibrate": Study(
         "How often is the gate wrong, and how often can it not tell? Simulated and replayed.",
         "tests.studies.calibrate",
-        (*_writes("calibration", "png"), "--recording", "baselines/recording.json"),
+        ("--out", "baselines/calibration.json"),
     ),
     "live-pairs": Study(
         "How far does identical code differ from block to block, live pairs and one after the other?",

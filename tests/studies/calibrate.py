@@ -1,19 +1,16 @@
-"""How often the gate cries wolf, how often it misses, how often it shrugs: simulated, replayed, committed.
+"""How often the gate cries wolf, misses and shrugs: exit codes of the plans that users run, counted.
 
-    nox -s study -- calibrate                                     # writes baselines/calibration.{json,png}
-    ishowtts gate --options nfe=7 --against-options nfe=7 --json    # the same code twice, for --recording
+    nox -s study -- calibrate              # writes baselines/calibration.{json,md,png}
 
-The first runs whole simulated gates (`simulate`): three workloads, stopping, A/A control, the error shared
-with the tail check. Every rate is of complete runs and carries exact one-sided 95 % bounds (Clopper-Pearson,
-doi:10.1093/biomet/26.4.404). Each scenario has its own seed, so one alone can be run again with the same
-result.
+Made-up runs of live pairs (`simulate`) at four amounts of noise, and runs drawn from the recordings of real
+machines in baselines/recordings. Every rate carries exact one-sided 95 % bounds (Clopper-Pearson,
+doi:10.1093/biomet/26.4.404), and each situation has its own seed, so one alone gives the same result.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import functools
 import json
 import platform
 import zlib
@@ -23,212 +20,233 @@ from typing import Any
 
 import numpy as np
 import scipy
-from numpy.typing import NDArray
 from scipy import stats
 
 from engine.errors import UsageError
-from engine.gate.data import samples
+from engine.gate.baselines.select import BASELINES, PORTABLE, load
 from engine.gate.data.files import write_atomically
-from engine.gate.stats.looks import Plan, draw_orders
-from tests.studies.scenarios import CHANGES, CURVES, EVENTS, Asks, Scenario, Target, scenarios
-from tests.studies.simulate import Calls, Noise, Outcome, run_gate, simulate, simulate_tails
+from engine.gate.data.limits import RelativeLimits
+from engine.gate.request import BLOCKS, QUICK_BLOCKS
+from tests.studies import recordings
+from tests.studies.recordings import Recording
+from tests.studies.simulate import SHAPES, WORKLOADS, Logs, Recipe, drawn, exit_codes, made_up
 
-SCHEMA = 1
+SCHEMA = 2
 REPORT = Path("baselines/calibration.json")
 SEED = 20_260_101
-WORKLOADS = 3
-FAMILY = WORKLOADS + 1  # and the tails
-QUICK = 40
-"""`--quick` simulates this many times fewer runs: it shows that the machinery works, not the rates."""
+RUNS, QUICK_RUNS = 2_000, 100
+BATCH = 250
+"""Runs at once, to bound memory."""
+
+FULL, QUICK, CUT = "full", "quick", "cut by the clock"
+PLANS: Mapping[str, Recipe] = {
+    FULL: Recipe(BLOCKS),
+    QUICK: Recipe(QUICK_BLOCKS, workloads=1),
+    CUT: Recipe(BLOCKS, cut=BLOCKS // 2),
+}
+"""What `nox -s perf`, `--quick`, and a run that the clock ends half-way do."""
+NOISES = (0.02, 0.05, 0.10, 0.15)
+CHANGES = (0.0, 0.05, 0.10, 0.20, 0.30, 0.50)
+COUNTED = (0, 1, 3)
 
 
-def rate(events: int, runs: int) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What a rate must be."""
+
+    at_most: float = 1.0
+    at_least: float = 0.0
+
+
+def targets(plan: str, noise: float | None, change: float) -> dict[int, Target]:
+    """What is demanded of the exit codes in one situation; `noise` is None for a recording."""
+    demanded: dict[int, Target] = {}
+    if change == 0:
+        demanded[1] = Target(at_most=0.01)
+        if plan == FULL and noise is None:
+            demanded[0] = Target(at_least=0.95)
+        if plan == QUICK and noise is not None and noise <= 0.10:
+            demanded[0] = Target(at_least=0.90)
+    if plan == FULL and change == 0.20 and noise is not None and noise <= 0.10:
+        demanded[1] = Target(at_least=0.99 if noise <= 0.05 else 0.95)
+    if plan == QUICK and change == 0.50 and noise is not None and noise <= 0.10:
+        demanded[1] = Target(at_least=0.95)
+    return demanded
+
+
+def rate(events: int, runs: int) -> dict[str, float]:
     """A rate with exact one-sided 95 % bounds (Clopper-Pearson)."""
     bounds = stats.binomtest(events, runs).proportion_ci(confidence_level=0.90, method="exact")
-    return {
-        "events": events,
-        "runs": runs,
-        "rate": events / runs,
-        "low_95": bounds.low,
-        "high_95": bounds.high,
-    }
+    low, high = float(bounds.low), float(bounds.high)
+    return {"events": events, "rate": events / runs, "low_95": low, "high_95": high}
 
 
-def run_scenario(scenario: Scenario, seed: int = SEED, quick: bool = False) -> dict[str, Any]:
-    """Simulate one situation and hold its rates against their targets."""
-    generator = np.random.default_rng([seed, zlib.crc32(scenario.name.encode())])
-    runs = max(50, scenario.runs // QUICK) if quick else scenario.runs
-    plan = Plan(scenario.blocks_max, FAMILY)
-    if isinstance(scenario.noise, Calls):
-        tails = simulate_tails(scenario.noise, plan, WORKLOADS, runs, generator)
-        outcome = Outcome(tails[:, None], np.full(runs, scenario.blocks_max))
-    else:
-        outcome = simulate(scenario.noise, scenario.change, plan, WORKLOADS, runs, generator)
-    return {
-        "name": scenario.name,
-        "noise": dataclasses.asdict(scenario.noise),
-        "change": scenario.change,
-        "blocks_max": scenario.blocks_max,
-        "blocks_mean": float(outcome.blocks.mean()),
-        "rates": {event: _held(outcome, event, target) for event, target in scenario.asks},
-    }
-
-
-def _held(outcome: Outcome, event: str, target: Target | None) -> dict[str, Any]:
-    """The rate of one event, its target, and whether it is met (None without a target)."""
-    found = rate(int(EVENTS[event](outcome.verdicts).sum()), len(outcome.blocks))
-    if target is None:
-        return found | {"target": None, "met": None}
-    met = target.at_least <= found["rate"] <= target.at_most and found["high_95"] <= target.bound_at_most
-    defaults = dataclasses.asdict(Target())
-    given = {name: value for name, value in dataclasses.asdict(target).items() if value != defaults[name]}
-    return found | {"target": given, "met": met}
-
-
-def curve(cv: float, blocks_max: int, seed: int = SEED, quick: bool = False) -> dict[str, Any]:
-    """Rates of SLOWER and SAME in one workload over true slow-downs, Gaussian noise."""
-    asks: Asks = (("SLOWER", None), ("SAME", None))
-    rows = [
-        run_scenario(Scenario(Noise(cv), change, blocks_max, 4_000, asks), seed, quick) for change in CHANGES
-    ]
-    rates = {name: [row["rates"][name]["rate"] for row in rows] for name, _ in asks}
-    return {"cv": cv, "blocks_max": blocks_max, "changes": list(CHANGES), **rates}
-
-
-def replay(
-    recording: Mapping[str, Sequence[float]], plan: Plan, generator: np.random.Generator, runs: int = 4_000
+def situation(
+    plan: str,
+    change: float,
+    limits: RelativeLimits,
+    runs: int,
+    *,
+    noise: float | None = None,
+    shape: str = "gaussian",
+    recording: Recording | None = None,
+    name: str = "",
+    seed: int = SEED,
 ) -> dict[str, Any]:
-    """Run the gate on recorded process medians of unchanged code, under random ABBA and BAAB labels.
-
-    Runs start anywhere in the recording (which closes to a ring), so their rates hold for this recording
-    only: they overlap. What it says about the machine is bounded by the windows that share no process.
+    """How often a plan ends with each exit code where the candidate is `change` slower.
 
     Args:
-        recording: workload -> process medians in seconds, in running order, of the same processes.
+        plan: a name in `PLANS`.
+        change: 0.2 is 20 % slower.
+        limits: relative limits.
+        runs: how many are made up or drawn.
+        noise: standard deviation of a block's log-ratio; with `shape` it makes up the runs ...
+        shape: a name in `simulate.SHAPES`.
+        recording: ... or this real machine's blocks are drawn.
+        name: the recording's.
+        seed: of everything.
 
     Raises:
-        UsageError: workloads of unequal length, non-positive times, or fewer processes than 4 blocks need.
+        UsageError: neither noise nor a recording, or both.
     """
-    times = (
-        np.array([*recording.values()], dtype=np.float64) if _equally_long(recording) else np.empty((0, 0))
-    )
-    blocks = min(plan.blocks_max, times.shape[-1] // 4)
-    if blocks < 4 or not np.all(np.isfinite(times) & (times > 0)):
-        shape = {name: len(values) for name, values in recording.items()}
-        raise UsageError(
-            f"a recording of {shape} process medians", "16 or more positive times each", "Record again"
-        )
-    processes, plan = times.shape[-1], dataclasses.replace(plan, blocks_max=blocks, family=len(recording) + 1)
-    gate = functools.partial(_replay, np.log(times), plan, generator)
-    anywhere = generator.integers(processes, size=runs)
-    apart = np.arange(processes // (4 * blocks)) * 4 * blocks
-    alarm = EVENTS["any FASTER or SLOWER"]
-    return {
-        "processes": processes,
-        "blocks_max": blocks,
-        "cv": {
-            name: float(np.std(row, ddof=1) / np.mean(row))
-            for name, row in zip(recording, times, strict=True)
-        },
-        "false alarms, given this recording": rate(int(alarm(gate(anywhere, 0.0)).sum()), runs),
-        "false alarms, windows apart": rate(int(alarm(gate(apart, 0.0)).sum()), len(apart)),
-        "all SAME, given this recording": rate(int(EVENTS["all SAME"](gate(anywhere, 0.0)).sum()), runs),
-        "SLOWER at +20 %, given this recording": rate(int(EVENTS["SLOWER"](gate(anywhere, 0.2)).sum()), runs),
+    if (noise is None) == (recording is None):
+        raise UsageError(f"noise={noise} and recording={name!r}", "one of them", "Make runs up, or draw them")
+    label = f"{plan}, {change:+.0%}, " + (f"{noise:.0%} {shape}" if recording is None else name)
+    generator = np.random.default_rng([seed, zlib.crc32(label.encode())])
+    recipe = PLANS[plan]
+    if recording is not None:
+        recipe = dataclasses.replace(recipe, workloads=min(recipe.workloads, len(recording.workloads)))
+    codes = []
+    for start in range(0, runs, BATCH):
+        count = min(BATCH, runs - start)
+        if recording is None:
+            logs = made_up(float(noise or 0), shape, recipe, count, generator)
+        else:
+            logs = drawn(logs_of(recording), recipe, count, generator)
+        codes.append(exit_codes(logs, change, recipe, limits))
+    found = np.concatenate(codes)
+    demanded = targets(plan, noise if shape == "gaussian" else 0.15 if recording is None else None, change)
+    rates = {str(code): rate(int((found == code).sum()), runs) for code in COUNTED}
+    held = {
+        str(code): {**dataclasses.asdict(target), "met": _met(rates[str(code)]["rate"], target)}
+        for code, target in demanded.items()
     }
+    source = {"noise": noise, "shape": shape} if recording is None else {"recording": name}
+    return {"plan": plan, "change": change, **source, "runs": runs, "codes": rates, "targets": held}
 
 
-def recorded(path: Path, seed: int = SEED) -> dict[str, Any]:
-    """The replay of a record of unchanged code, and where and when it was made.
-
-    Raises:
-        BaselineError: no such record, or one that cannot be read.
-        UsageError: its arms differ, or it is too short.
-    """
-    run = samples.read(path)
-    found = replay(medians(run), Plan(), np.random.default_rng(seed))
-    made = {"record": path.name, "machine": run.machine_key, "timestamp": run.timestamp.isoformat()}
-    return made | {"revision": run.candidate.revision, "options": run.candidate.options} | found
+def logs_of(recording: Recording) -> Logs:
+    """A recording as `simulate.drawn` takes it: one run of all its blocks, [1, blocks, ...]."""
+    calls = np.stack([recording.logs(name) for name in recording.workloads], axis=2)
+    once = [
+        np.log([getattr(block, f"{what}_seconds") for block in recording.blocks])
+        for what in ("first_call", "load")
+    ]
+    return Logs(calls[None], once[0][None], once[1][None])
 
 
-def medians(run: samples.Run) -> dict[str, list[float]]:
-    """Process medians in seconds, by workload and in running order, of a run that compared code with itself.
-
-    Raises:
-        UsageError: the arms differ, so their difference is no noise.
-    """
-    base, candidate = run.base, run.candidate
-    arms = [side and (side.revision, side.dirty, side.options) for side in (base, candidate)]
-    if base is None or arms[0] != arms[1]:
-        raise UsageError("a record of two different arms", "the same code and options twice", "Record again")
-    ordered = sorted(run.processes, key=lambda process: (process.block, process.position))
-    return {
-        workload.name: [
-            float(np.median([call.seconds for call in one.calls]))
-            for process in ordered
-            for one in process.series
-            if one.workload == workload.name
-        ]
-        for workload in candidate.workloads
-    }
-
-
-def _equally_long(recording: Mapping[str, Sequence[float]]) -> bool:
-    return len({len(values) for values in recording.values()}) == 1
-
-
-def _replay(
-    logs: NDArray[np.float64],
-    plan: Plan,
-    generator: np.random.Generator,
-    starts: NDArray[np.int64],
-    change: float,
-) -> NDArray[np.str_]:
-    """Verdicts [runs, workloads] of gates on windows of logs [workloads, processes] from `starts` [runs]."""
-    places = (starts[:, None] + np.arange(4 * plan.blocks_max)) % logs.shape[-1]  # [runs, 4 blocks]
-    windows = np.moveaxis(logs[:, places], 0, 1).reshape(len(starts), len(logs), plan.blocks_max, 4)
-    return run_gate(windows, draw_orders(plan.blocks_max, generator, len(starts)), change, plan).verdicts
+def _met(found: float, target: Target) -> bool:
+    return target.at_least <= found <= target.at_most
 
 
 def calibrate(
-    recording: Mapping[str, Any] | None = None,
+    limits: RelativeLimits,
+    replayed: Mapping[str, Recording],
+    runs: int = RUNS,
     seed: int = SEED,
-    quick: bool = False,
     advance: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Any]:
     """Everything the committed file holds.
 
     Args:
-        recording: what `recorded` says of one, if there is one.
-        advance: is told each scenario's name when it is done.
+        limits: relative limits that the gate would hold.
+        replayed: recordings by name.
+        runs: of each situation.
+        seed: of everything.
+        advance: is told each situation when it is done.
     """
+    made = [
+        {"plan": plan, "change": change, "noise": noise, "shape": shape}
+        for plan in PLANS
+        for noise in NOISES
+        for shape in SHAPES
+        for change in (CHANGES if shape == "gaussian" else (0.0,))
+    ]
+    real = [
+        {"plan": plan, "change": change, "recording": recording, "name": name}
+        for name, recording in replayed.items()
+        for plan in PLANS
+        for change in CHANGES
+    ]
     cells = []
-    for scenario in scenarios():
-        cells.append(run_scenario(scenario, seed, quick))
-        advance(scenario.name)
-    curves = []
-    for cv, blocks in CURVES:
-        curves.append(curve(cv, blocks, seed, quick))
-        advance(f"power curve, CV {cv:.1%}")
-    held = [held for cell in cells for held in cell["rates"].values() if held["met"] is not None]
-    plan = Plan(family=FAMILY)
+    for asked in (*made, *real):
+        cells.append(situation(limits=limits, runs=runs, seed=seed, **asked))  # type: ignore[arg-type]
+        advance(f"{asked['plan']}, {asked['change']:+.0%}")
+    held = [target["met"] for cell in cells for target in cell["targets"].values()]
     return {
         "schema": SCHEMA,
         "command": "nox -s study -- calibrate",
         "seed": seed,
-        "quick": quick,
         "versions": {
             "python": platform.python_version(),
             "numpy": np.__version__,
             "scipy": scipy.__version__,
         },
         "workloads": WORKLOADS,
-        "plan": dataclasses.asdict(plan) | {"looks": {n: Plan(n).looks for n in (3, 10, 20, 30)}},
+        "plans": {name: dataclasses.asdict(recipe) for name, recipe in PLANS.items()},
+        "recordings": {
+            name: {
+                "machine": one.machine.key,
+                "recorded_at": one.recorded_at.isoformat(timespec="seconds"),
+                "burden": one.burden,
+                "revision": one.revision,
+                "blocks": len(one.blocks),
+                "block_noise": _block_noise(one),
+            }
+            for name, one in replayed.items()
+        },
         "targets": len(held),
-        "targets_met": sum(held["met"] for held in held),
+        "targets_met": sum(held),
         "cells": cells,
-        "curves": curves,
-        "recording": recording or "no recording",
     }
+
+
+def _block_noise(recording: Recording) -> float:
+    """Standard deviation of a block's log-ratio, over blocks and workloads."""
+    logs = logs_of(recording).calls[0]
+    ratios = np.median(logs[:, 2:].mean(axis=1) - logs[:, :2].mean(axis=1), axis=-1)
+    return float(np.sqrt((ratios**2).mean()))
+
+
+def table(report: Mapping[str, Any]) -> str:
+    """The rows that people ask for, as Markdown: of 100 runs, how many end with exit code 0, 1 and 3."""
+    lines = [
+        f"# How far to trust an exit code: {report['targets_met']} of {report['targets']} targets met",
+        f"Made by `{report['command']}`. Of 100 runs, how many exit 0 / 1 / 3: pass, regression, undecided.",
+        "",
+        "| noise of a block | plan | unchanged | +10 % | +20 % | +50 % |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    sources = [
+        *((f"{noise:.0%}, made up", {"noise": noise, "shape": "gaussian"}) for noise in NOISES),
+        *(
+            (f"{facts['block_noise']:.1%}, {name}", {"recording": name})
+            for name, facts in report["recordings"].items()
+        ),
+    ]
+    for label, source in sources:
+        for plan in PLANS:
+            cells = {
+                cell["change"]: cell["codes"]
+                for cell in report["cells"]
+                if cell["plan"] == plan and all(cell.get(key) == value for key, value in source.items())
+            }
+            shown = (
+                " / ".join(f"{100 * cells[change][str(code)]['rate']:.0f}" for code in COUNTED)
+                for change in (0.0, 0.10, 0.20, 0.50)
+            )
+            lines.append(f"| {label} | {plan} | {' | '.join(shown)} |")
+    return "\n".join(lines) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -238,28 +256,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from tests.studies.calibration_plot import plot
 
-    parser = argparse.ArgumentParser(prog="nox -s study -- calibrate", description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=REPORT, help="JSON to write")
-    parser.add_argument("--plot", type=Path, default=REPORT.with_suffix(".png"), help="PNG to write")
-    parser.add_argument("--recording", type=Path, help="record of a gate run whose two arms are the same")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.studies.calibrate", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--out", type=Path, default=REPORT, help="JSON to write; .md and .png beside it")
+    parser.add_argument("--recordings", type=Path, default=recordings.FOLDER, help="folder of recordings")
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--quick", action="store_true", help=f"1/{QUICK} of the simulations: to try it out")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_RUNS} runs of each: to try it out")
     given = parser.parse_args(arguments)
     console = Console()
-    recording = recorded(given.recording, given.seed) if given.recording else None
+    replayed = {path.stem: recordings.read(path) for path in sorted(given.recordings.glob("*.json"))}
+    limits = load(BASELINES / f"{PORTABLE}.json").relative
+    situations = len(PLANS) * (len(NOISES) * (len(CHANGES) + len(SHAPES) - 1) + len(replayed) * len(CHANGES))
     with Progress(console=console) as progress:
-        task = progress.add_task("calibrating", total=len(scenarios()) + len(CURVES))
+        task = progress.add_task("calibrating", total=situations)
 
         def advance(name: str) -> None:
             progress.update(task, advance=1, description=name)
 
-        report = calibrate(recording, given.seed, given.quick, advance)
+        report = calibrate(limits, replayed, QUICK_RUNS if given.quick else RUNS, given.seed, advance)
     write_atomically(given.out, json.dumps(report, indent=1) + "\n")
-    plot(report, given.plot)
+    write_atomically(given.out.with_suffix(".md"), table(report))
+    plot(report, given.out.with_suffix(".png"))
     for cell in report["cells"]:
-        for event, held in cell["rates"].items():
-            if held["met"] is False:
-                console.print(f"missed: {cell['name']}: {event} {held['rate']:.4f}, target {held['target']}")
+        for code, target in cell["targets"].items():
+            if not target["met"]:
+                source = cell.get("recording") or f"{cell['noise']:.0%} {cell['shape']}"
+                found = cell["codes"][code]["rate"]
+                console.print(
+                    f"missed: {cell['plan']}, {cell['change']:+.0%}, {source}: {code} in {found:.1%}"
+                )
     console.print(f"{report['targets_met']} of {report['targets']} targets met")
     return 0 if given.quick or report["targets_met"] == report["targets"] else 1
 

@@ -32,7 +32,7 @@ import dataclasses
 import enum
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -157,9 +157,28 @@ def decide(ratios: ArrayLike, twins: ArrayLike, plan: Plan, last: bool = False) 
     return Decision(verdict, math.exp(mean), outer, inner, blocks, needed, control, reason)
 
 
+class Answers(NamedTuple):
+    """`decide` for many runs at once, each [...]: the verdict's name, and what exit codes follow from."""
+
+    names: NDArray[np.str_]
+    ratio: Floats
+    low: Floats  # of the narrow interval, as `high` is
+    high: Floats
+    quiet: NDArray[np.bool_]
+
+
+def answers(ratios: Floats, twins: Floats, plan: Plan, last: bool = False) -> Answers:
+    """`decide` for many runs at once: ratios [..., n], twins [..., n, k]."""
+    seen = _summarise(ratios, twins)
+    narrow = seen.half_widths(plan, last)[1]
+    with np.errstate(over="ignore"):
+        low, high = np.exp(seen.mean - narrow), np.exp(seen.mean + narrow)
+    return Answers(_judge(seen, plan, last), np.exp(seen.mean), low, high, ~np.asarray(seen.noisy))
+
+
 def verdicts(ratios: Floats, twins: Floats, plan: Plan, last: bool = False) -> NDArray[np.str_]:
-    """`decide` for many runs at once: ratios [..., n], twins [..., n, k] -> verdict names [...]."""
-    return _judge(_summarise(ratios, twins), plan, last)
+    """The verdicts' names [...] alone."""
+    return answers(ratios, twins, plan, last).names
 
 
 def finished(decisions: Sequence[Decision]) -> bool:

@@ -262,3 +262,16 @@ def test_a_present_configuration_that_does_not_load_is_an_error() -> None:
     search = Search(Broken(), Options(), COSTS, 100.0, 2.0)
     with pytest.raises(UsageError, match="the base"):
         search.run(candidates())
+
+
+def test_what_failed_or_never_engaged_or_moved_the_result_does_not_run_again() -> None:
+    """However fast it looked, more calls would tell nothing new."""
+    machine = Machine(
+        idle={"nfe=16 schedule=epss"},
+        troubles={"compile=default": "another length"},
+        refused={"int8=dynamic": "DeviceError: no 8-bit product"},
+    )
+    searched(machine)
+    tried = [name for name, _ in machine.runs]
+    for options in ("nfe=16 schedule=epss", "compile=default", "int8=dynamic"):
+        assert tried.count(options) == 1, options

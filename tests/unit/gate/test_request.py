@@ -40,10 +40,10 @@ def test_another_revision_may_know_other_toggles() -> None:
     assert Request(candidate="topic", options="warp=9").options == "warp=9"
 
 
-def test_quick_is_three_blocks_of_the_shortest_workload_and_the_default_ten_of_all() -> None:
+def test_quick_is_six_blocks_of_the_shortest_workload_and_the_default_ten_of_all() -> None:
     """The family of verdicts holds the workloads, the tails, the first call and loading."""
     quick, full = Request(quick=True).settings(), Request().settings()
-    assert (quick.plan.blocks_max, quick.workloads, quick.plan.family) == (3, ("short",), 4)
+    assert (quick.plan.blocks_max, quick.workloads, quick.plan.family) == (6, ("short",), 4)
     assert (full.plan.blocks_max, full.workloads, full.plan.family) == (10, ("short", "medium", "long"), 6)
     assert (full.rounds, full.twins) == (None, None)  # what the budget and memory hold
     assert Request(blocks=2, runs=5, seed=7).settings().seed == 7
