@@ -59,6 +59,7 @@ class Checkpoint:
         durations: table for the text front end, or none.
         max_seconds: longest reference plus generated piece.
         level: correction of the level of its speech, or none.
+        reading: how it reads texts unless it is told otherwise: `raw` or `chat`.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Checkpoint:
     durations: Path | None = None
     max_seconds: float = MAX_SECONDS
     level: level.Level | None = None
+    reading: str = "raw"
 
     def digest(self) -> str:
         """SHA-256 over weights and vocoder: what a measurement is pinned to."""
@@ -189,6 +191,7 @@ def _from_folder(name: str, folder: Path, vocoder: str | Path | None) -> Checkpo
         durations=folder / table if table else None,
         max_seconds=float(manifest.get("max_seconds", MAX_SECONDS)),
         level=level.of(manifest, folder / "voice.json"),
+        reading=manifest.get("reading", "raw"),
     )
 
 
@@ -353,6 +356,7 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "references": (lambda value: isinstance(value, dict), "clips with their file and text"),
     "default_reference": (lambda value: value is None or isinstance(value, str), "the name of a clip"),
     "durations": (lambda value: value is None or (isinstance(value, str) and _inside(value)), "a file name"),
+    "reading": (lambda value: value in ("raw", "chat"), "raw or chat"),
     "max_seconds": (
         lambda value: (
             isinstance(value, (int, float)) and not isinstance(value, bool) and SHORTEST <= value <= LONGEST

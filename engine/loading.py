@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from engine import checkpoint as checkpoints
 from engine import durations, level, proofs, reference, sampler, upstream
-from engine.errors import CheckpointError, DeviceError
+from engine.errors import CheckpointError, DeviceError, OptionsError
 from engine.evidence import Observations, Proof
 from engine.optimizations import (
     Parts,
@@ -23,6 +23,7 @@ from engine.optimizations import (
     hoist,
     int8,
     precision,
+    reading,
     reference_cache,
     reference_seconds,
     vocoder_backend,
@@ -30,6 +31,7 @@ from engine.optimizations import (
 )  # fmt: skip
 from engine.options import Options
 from engine.pieces import ROOM_SECONDS
+from engine.reading import READINGS
 from engine.synthesis import Engine
 from engine.vocoder import VocosVocoder
 
@@ -46,6 +48,7 @@ STEPS = (
     reference_seconds,
     reference_cache,
     first_piece,
+    reading,
 )
 """The optimisations, in the order in which they are applied."""
 
@@ -62,6 +65,7 @@ def load(
     *,
     device: str | None = None,
     vocoder: str | Path | None = None,
+    read: Callable[[str], str] | None = None,
 ) -> Engine:
     """Load a model and apply the toggles.
 
@@ -70,6 +74,8 @@ def load(
         options: the toggles; the default is upstream's own behaviour.
         device: `cpu`, `cuda` or `cuda:1`; by default CUDA where torch sees it.
         vocoder: a folder with a Vocos, where it does not come with the checkpoint.
+        read: a reading of one's own, text -> the text as it is read aloud, in place of `Options.reading`; it
+            may call `engine.reading.chat`.
 
     Raises:
         CheckpointError: weights, vocabulary, configuration or vocoder are missing, corrupt or foreign.
@@ -79,13 +85,17 @@ def load(
         UpstreamError: f5-tts or vocos is missing.
     """
     options = options if options is not None else Options()
+    if read is not None and (options.reading != "auto" or not callable(read)):
+        raise OptionsError(
+            f"read={read!r} with reading={options.reading}", "a function, and reading='auto'", "Leave one out"
+        )
     target = _device(device)
     for step in STEPS:
         if hasattr(step, "check_device"):
             step.check_device(options, target)
     assets = checkpoints.find(checkpoint, vocoder=vocoder)
     model, vocos = build(assets)
-    return assemble(assets, model.to(target), vocos.to(target), options, target)
+    return assemble(assets, model.to(target), vocos.to(target), options, target, read)
 
 
 def build(assets: checkpoints.Checkpoint) -> tuple[Any, Any]:
@@ -105,7 +115,14 @@ def build(assets: checkpoints.Checkpoint) -> tuple[Any, Any]:
     return model.eval(), vocos.eval()
 
 
-def assemble(assets: checkpoints.Checkpoint, model: Any, vocos: Any, options: Options, device: str) -> Engine:
+def assemble(
+    assets: checkpoints.Checkpoint,
+    model: Any,
+    vocos: Any,
+    options: Options,
+    device: str,
+    read: Callable[[str], str] | None = None,
+) -> Engine:
     """Apply every toggle to upstream's modules, in the one order there is, and hand them to an engine."""
     seen = Observations()
     # Upstream makes its per-thread store on first use; two first users would each lose the other's text.
@@ -123,6 +140,7 @@ def assemble(assets: checkpoints.Checkpoint, model: Any, vocos: Any, options: Op
             condition, mel_spec=model.mel_spec, device=device, longest=longest, table=table
         ),
         durations=table,
+        reading=read or READINGS[assets.reading],
     )
     for step in STEPS:
         parts = step.apply(parts, options, seen)

@@ -19,6 +19,7 @@ Solver = Literal["euler", "midpoint", "heun"]
 Int8 = Literal["off", "dynamic"]
 Attention = Literal["auto", "math", "flash", "efficient", "cudnn"]
 VocoderBackend = Literal["torch", "onnx"]
+Reading = Literal["auto", "raw", "chat"]
 Guidance = Literal["packed", "separate", "interval", "reuse"]
 
 EPSS_STEPS = (5, 6, 7, 10, 12, 16)
@@ -105,6 +106,12 @@ class Options:
         lossless=False,
         low=0,
         high=1000,
+    )
+    reading: Reading = _toggle(
+        "auto",
+        "how texts are read: raw as upstream does, chat with figures, names and signs in words, auto as the "
+        "checkpoint says",
+        lossless=False,
     )
     nfe: int = _toggle(32, "function evaluations of the flow per piece", lossless=False, low=1, high=MAX_NFE)
     solver: Solver = _toggle(

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine import activity, recording, text
+from engine import activity, recording
 from engine.audio import SAMPLE_RATE, Samples
 from engine.errors import ReferenceClipError, TextError
 from engine.recording import MIN_SECONDS
+from engine.text import Frontend
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,20 +61,18 @@ class Voice:
                 "Pass sample_rate with samples, and leave it out with a file",
             )
 
-    def words(self, languages: tuple[str, ...] = (), speaker: str = "") -> str:
-        """The transcript as it conditions the model, checked like words to say.
+    def words(self, frontend: Frontend | None = None) -> str:
+        """The transcript as it conditions the model, prepared and checked like words to say.
 
         Args:
-            languages: what the checkpoint speaks; empty where that is unknown.
-            speaker: name of the checkpoint, for the error.
+            frontend: of the checkpoint; without one any language will do.
 
         Raises:
             ReferenceClipError: nothing to pronounce in it, or a language that the checkpoint does not speak.
         """
         try:
             str(self.text).encode()  # half of a surrogate pair is no character
-            words = text.normalise(self.text)
-            text.check_language(words, languages, speaker)
+            return (frontend or Frontend()).prepare(self.text).text
         except (TextError, UnicodeEncodeError) as error:
             reason = error.given if isinstance(error, TextError) else error.reason
             expected = error.expected if isinstance(error, TextError) else "characters that UTF-8 holds"
@@ -82,7 +81,6 @@ class Voice:
                 f"the words of the clip: {expected}",
                 "Write down exactly what the clip says, or use a clip in that language",
             ) from error
-        return words
 
     def read(self) -> tuple[Samples, int]:
         """Mono float32 samples [n], without a constant offset, and their rate.

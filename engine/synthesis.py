@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine import batches, dit, text
+from engine import batches, dit, text, upstream
 from engine.audio import CROSS_FADE_SECONDS, SAMPLE_RATE, Audio, Samples, Seam, Timings, cross_fade
 from engine.checkpoint import Checkpoint
 from engine.errors import EngineError, OptionsError
 from engine.evidence import Clock, Evidence, Observations, Proof
-from engine.optimizations import Parts
+from engine.optimizations import Parts, reading
 from engine.options import Options
 from engine.pieces import FRAMES_A_SECOND, Pace, Piece, beginning, capped, piece, split
 from engine.reference import Reference, Voice
@@ -210,7 +210,7 @@ class Engine:
 
         parts = self._open()
         with torch.inference_mode():
-            pace = self._pace(parts.prepare(pick(parts.checkpoint.references, voice)), 1.0)
+            pace = self._pace(self._prepare(voice), 1.0)
             sample = piece(pace.reference.text, pace, parts.model.vocab_char_map, parts.device)
         lengths = [sample.frames]
         if parts.bucket is not None:
@@ -260,9 +260,7 @@ class Engine:
             with clock.stage("text"):
                 words, warnings = self._read(request.words)
             with clock.stage("reference"):
-                voice = pick(parts.checkpoint.references, request.voice)
-                voice.words(parts.checkpoint.languages, parts.checkpoint.name)  # checked like those to say
-                reference = parts.prepare(voice)
+                reference = self._prepare(request.voice)
                 seen.add("requests")
                 seen.most("longest reference ms", int(1000 * reference.seconds))
             with clock.stage("text"):
@@ -276,12 +274,37 @@ class Engine:
 
     def _read(self, words: str) -> tuple[str, tuple[str, ...]]:
         """The words as they will be spoken, and what of them will not be."""
-        checkpoint = self._open().checkpoint
-        words = text.normalise(words)
-        text.check_language(words, checkpoint.languages, checkpoint.name)
-        kept = capped(words)
-        dropped = len(words) - len(kept)
-        return kept, (f"{dropped} signs in a row with others are not spoken",) if dropped else ()
+        prepared = self._frontend(self._seen).prepare(words)
+        kept = capped(prepared.text)
+        dropped = len(prepared.text) - len(kept)
+        more = (f"{dropped} signs in a row with others are not spoken",) if dropped else ()
+        return kept, (*prepared.warnings, *more)
+
+    def _prepare(self, voice: Voice | str | None) -> Reference:
+        """The conditioned clip of a request's voice, its transcript prepared like the words to say."""
+        parts = self._open()
+        picked = pick(parts.checkpoint.references, voice)
+        words = picked.words(self._frontend())
+        return parts.prepare(picked if words == picked.text else dataclasses.replace(picked, text=words))
+
+    def _frontend(self, seen: Observations | None = None) -> text.Frontend:
+        """What this checkpoint makes of texts; readings are counted in `seen`."""
+        parts = self._open()
+
+        def read(words: str) -> str:
+            spoken = parts.reading(words)
+            if seen is not None and isinstance(spoken, str):
+                reading.note(words, spoken, seen)
+            return spoken
+
+        def known(letter: str) -> bool:
+            if parts.durations is not None:
+                return len(parts.durations.phones([letter])) > 2  # more than the silences at its edges
+            vocabulary = parts.model.vocab_char_map
+            tokens = [] if letter in vocabulary else upstream.tokenize(letter)
+            return letter in vocabulary or (bool(tokens) and all(token in vocabulary for token in tokens))
+
+        return text.Frontend(parts.checkpoint.name, parts.checkpoint.languages, read, known)
 
     def _pieces(self, words: str, reference: Reference, request: Request) -> tuple[list[str], Pace]:
         """The texts of the pieces, and the pace that they were measured by."""

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import nbformat
 import pytest
 
+import engine
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--executed", type=Path, help="folder for the executed notebooks")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the kernels find what is not installed, the studies, beside the engine."""
+    checkout = Path(str(engine.__file__)).resolve().parents[1]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(checkout), os.environ.get("PYTHONPATH")]))
 
 
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:

@@ -34,6 +34,7 @@ TOUCHES: Mapping[str, tuple[str, ...]] = {
     "buckets": ("sampling",),
     "batch": (),
     "first_piece": (),
+    "reading": (),
     "nfe": ("sampling",),
     "solver": ("sampling",),
     "schedule": ("sampling",),
@@ -50,6 +51,7 @@ PROVEN_BY: Mapping[str, str] = {"guidance_until": "guidance"}
 ELSEWHERE: Mapping[str, str] = {
     "batch": "it serves synthesize_batch: a single request is never batched",
     "first_piece": "it brings stream's first sound forward: the whole text takes no less time",
+    "reading": "it changes what is said, not how long the model takes for it",
     "solver": "it changes where the flow is evaluated, not how often: no time to win at the same nfe",
     "schedule": "it changes when the flow is evaluated, not how often; it is tried together with nfe",
     "guidance_until": "it is read with guidance=interval, which is tried with its default",

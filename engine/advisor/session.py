@@ -16,7 +16,7 @@ from engine.advisor.search import Search, Watch
 from engine.advisor.small_runs import SmallRuns
 from engine.gate import machine as machines
 from engine.gate.data.workloads import Sentence
-from engine.gate.run import find_material
+from engine.gate.scene import find_material
 from engine.options import Options
 
 if TYPE_CHECKING:

@@ -13,6 +13,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from engine.reading import raw
+
 if TYPE_CHECKING:
     from engine.checkpoint import Checkpoint
     from engine.durations import Durations
@@ -41,6 +43,7 @@ class Parts:
         bucket: frames -> the length that they are padded to; None where nothing is padded.
         batch: sequences that are sampled together at most.
         opening: bytes of a text's first piece at most; 0 where it is like any other.
+        reading: text -> the text as it is read aloud.
     """
 
     checkpoint: Checkpoint
@@ -55,3 +58,4 @@ class Parts:
     bucket: Callable[[int], int] | None = None
     batch: int = 1
     opening: int = 0
+    reading: Callable[[str], str] = raw

@@ -19,7 +19,7 @@ from engine.optimizations import (
 )
 from engine.options import searched
 
-TEXT = "Hello there, chat!"
+TEXT = "Hello there, 9 of you!"
 MODULES = {step.__name__.rpartition(".")[2]: step for step in STEPS}
 COMPILED = {"compile": "default", "int8": "dynamic", "attention": "flash", "buckets": True, "hoist": True}
 """Where the work is done inside compiled code, it has to be seen all the same."""
@@ -37,6 +37,7 @@ CASES = [
     *(pytest.param(name, COMPILED, marks=pytest.mark.slow) for name in COMPILED if name != "compile"),
     ("reference_cache", {"reference_cache": True}),
     ("buckets", {"buckets": True}),
+    ("reading", {"reading": "chat"}),
     ("hoist", {"hoist": True}),
     ("hoist", {"hoist": True, "guidance": "reuse", "solver": "heun"}),
     ("guidance", {"guidance": "separate"}),

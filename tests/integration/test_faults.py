@@ -64,6 +64,7 @@ TOGGLES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "reference_seconds": ("engine.loading.reference_seconds", "apply", {"reference_seconds": 1.0}),
     "buckets": ("engine.loading.buckets", "apply", {"buckets": True}),
     "first_piece": ("engine.loading.first_piece", "apply", {"first_piece": 30}),
+    "reading": ("engine.loading.reading", "apply", {"reading": "chat"}),
     "hoist": ("engine.loading.hoist", "apply", {"hoist": True}),
     "guidance": ("engine.sampler", "Guided", {"guidance": "separate"}),
     "cfg_strength": ("engine.sampler", "Guided", {"cfg_strength": 5.0}),
@@ -76,7 +77,7 @@ TOGGLES: dict[str, tuple[str, str, dict[str, Any]]] = {
 UNSEEN = {"batch"}
 """Of `synthesize_batch` alone, which the gate does not call: nothing to observe."""
 
-TEXT = "Hello there, all of you. How are you doing today?"
+TEXT = "Hello there, all 9 of you. How are you doing today?"
 
 THROTTLING = "throttling half-way, in the sensors alone"
 WARM_UP = "warm-up counted as steady state"

@@ -27,7 +27,7 @@ ARGUMENTS = ("headless=new", "no-sandbox", "disable-dev-shm-usage", "hide-scroll
 OPENING = "# A small report\n\nWhat it is about. And more."
 FIGURE = """
 import matplotlib.pyplot as plt
-from engine.gate import figures
+from tests.studies import figures
 figure, axes = plt.subplots()
 axes.plot([1, 2], [3, 4])
 axes.set(title="A line", xlabel="time (s)", ylabel={ylabel!r})

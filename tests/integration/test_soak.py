@@ -82,10 +82,10 @@ def test_closing_frees_all_that_an_engine_holds(tiny: Callable[..., Engine], voi
     next(pieces)
     one.synthesize_batch([Request("Hello there, chat!", voice)] * 2)
     parts = one._open()
-    held = [parts.model, parts.vocoder, parts.prepare, parts.planner, parts.backbone]
+    held = [parts.model, parts.vocoder, parts.prepare, parts.backbone]
     alive = [weakref.ref(one) for one in held]
     del parts, held
     one.close()
     gc.collect()
-    assert [ref() for ref in alive] == [None] * 5
+    assert [ref() for ref in alive] == [None] * 4
     pieces.close()  # type: ignore[attr-defined]

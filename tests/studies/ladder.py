@@ -31,7 +31,7 @@ from engine.gate.measure import process, revisions
 from engine.gate.measure.process import Material, Target
 from engine.gate.quality import speech as sound
 from engine.gate.quality.speech import Sound
-from engine.gate.run import find_material
+from engine.gate.scene import find_material
 from engine.gate.stats.intervals import mean_interval
 from engine.options import Options
 from tests.studies import committed, ladder_report

@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as arrays
 from engine import reference, upstream
 from engine.errors import ReferenceClipError
 from engine.reference import Voice
+from engine.text import Frontend
 
 RATE = 16_000
 
@@ -471,7 +472,7 @@ def test_a_transcript_is_checked_like_words(text: str) -> None:
 def test_a_transcript_in_a_language_that_the_checkpoint_does_not_speak_is_refused(text: str) -> None:
     """Its sounds would be guessed, and the pace with them."""
     with pytest.raises(ReferenceClipError, match="'box' speaks English only"):
-        Voice(syllables(1), text, RATE).words(("en",), "box")
+        Voice(syllables(1), text, RATE).words(Frontend("box", ("en",)))
 
 
 def test_a_transcript_conditions_in_its_normal_form(mel_spec: Any) -> None:

@@ -114,7 +114,7 @@ def measure_alone(
     work: dict[str, Work] = {}
     for block in range(settings.plan.blocks_max):
         begun = clock()
-        if processes and begun - start + longest > settings.budget_seconds:
+        if begun - start + longest > settings.budget_seconds:
             stopped = _clock_ended(settings, block, settings.plan.blocks_max, longest)
             break
         report(f"process {block + 1} of {settings.plan.blocks_max}")
@@ -161,7 +161,11 @@ def start_pair(
     generator: np.random.Generator,
 ) -> list[tuple[Arm, int, Instrument]]:
     """A process of each arm, loading at the same time and begun in random order, so that loading is paired
-    too."""
+    too.
+
+    On two cores two pairs, one after the other, load as soon as four processes at once (2.6 s) and disturb
+    each other less: 1.2 s each, as alone, where four at once take 2.6 s each.
+    """
     arms = [ARMS[index] for index in generator.permutation(len(ARMS))]
     pair = [(arm, twin, stack.enter_context(open_worker(arm))) for arm in arms]
     for arm, _, handle in pair:

@@ -17,7 +17,6 @@ from engine.activity import speech_level
 from engine.errors import EngineError
 from engine.gate.quality import judges
 from engine.gate.quality.judges import words
-from tests.studies.voice.sentences import VOICES
 
 log = logging.getLogger(__name__)
 RATE = 24_000
@@ -179,8 +178,3 @@ def levels(rows: list[dict[str, Any]]) -> dict[str, float]:
         voice: round(float(np.mean([row["level"] for row in rows if row["voice"] == voice])), 1)
         for voice in sorted({row["voice"] for row in rows})
     }
-
-
-def by_voice(rows: list[dict[str, Any]]) -> dict[str, dict[str, float | int]]:
-    """`summary` for each voice."""
-    return {voice: summary([row for row in rows if row["voice"] == voice]) for voice in VOICES}

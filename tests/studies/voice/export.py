@@ -71,6 +71,7 @@ def write_manifest(work: Path, folder: Path, params: int) -> None:
         "name": "box",
         "title": "The voice in the box: a small English demonstration voice",
         "languages": ["en"],
+        "reading": "chat",
         "max_seconds": 14,  # the longest window of the training is 1,344 frames
         "sample_rate": 24_000,
         "trained": True,

@@ -30,6 +30,7 @@ class TestSettled:
             ([0.379, 0.36, 0.36, 0.36, 0.36, 0.36], False),
             ([0.36, 0.36, 0.9, 0.36, 0.36, 0.36], True),  # a slow call later is tail, not warm-up
             ([0.5, 0.3, 0.6, 0.2, 0.5, 0.4], True),  # noise
+            ([0.40, 0.36, 0.42, 0.36, 0.361, 0.359], True),  # the later two thirds count, not the later half
         ]
         for curve, expected in cases:
             assert settled(curve) is expected, curve

@@ -116,18 +116,19 @@ def test_the_last_words_of_one_process_are_not_anothers(tmp_path: Path) -> None:
 
 
 def interrupted(open_worker: Opener, children: list[subprocess.Popen[str]]) -> None:
-    """Two processes are busy when the keyboard interrupts."""
+    """One process is busy and one waits when the keyboard interrupts."""
     with open_worker("base") as base, open_worker("candidate") as candidate:
         for handle in (base, candidate):
             assert isinstance(handle, instrument.Worker)
             assert handle.described["threads"] >= 1
-            handle._send({"text": "busy", "seed": 0, "speed": 1.0})
             children.append(handle._process)
+        assert isinstance(base, instrument.Worker)
+        base._send({"text": "busy", "seed": 0, "speed": 1.0})
         raise KeyboardInterrupt
 
 
 def test_no_process_stays_after_an_error(tmp_path: Path) -> None:
-    """Whatever is raised while they live, and however busy they are: all of them are gone."""
+    """Whatever is raised while they live, busy or not: all of them are killed."""
     hang = "\nEngine.synthesize = lambda *a, **k: __import__('threading').Event().wait()"
     children: list[subprocess.Popen[str]] = []
     with opened(tmp_path, hang) as open_worker, pytest.raises(KeyboardInterrupt):

@@ -62,8 +62,11 @@ def test_it_describes_itself_then_answers_each_call_then_says_what_it_observed(t
 def test_the_first_call_is_the_first_and_evidence_is_of_what_was_not_counted() -> None:
     """Being counted leaves traces, so what the worker observed is asked before; and no count is a call."""
     request = {"text": "Hello", "seed": 0, "speed": 1.0}
-    _, first, second, _, counted, last = replies(request, request, request, request | {"count": True})
-    assert counted == {"operators": 0, "flops": 0, "allocated_bytes": 0, "evaluations": 7, "rows": 14}
+    count = request | {"count": True}
+    _, first, second, _, counted, again, last = replies(request, request, request, count, count)
+    assert (
+        counted == again == {"operators": 0, "flops": 0, "allocated_bytes": 0, "evaluations": 7, "rows": 14}
+    )
     assert last["evidence"] == {"reference_cache": [None, "3 calls"]}
     assert last["first_call_seconds"] == first["seconds"] != second["seconds"]
     assert replies()[-1]["first_call_seconds"] == 0
