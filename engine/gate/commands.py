@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from engine.gate.run import Outcome
 
 USAGE = 2
+WIDTH = 110
+"""Columns of the report where nobody's terminal has a say, as in the log of a CI."""
 
 
 def gate(
@@ -114,7 +116,8 @@ def _show(outcome: Outcome, as_json: bool, verbose: bool) -> None:
         facts = {"record": str(outcome.path), "verdict": verdict and verdict.model_dump(mode="json")}
         Console().print_json(json.dumps(facts))
         return
-    Console().print(table(outcome.run, verbose=verbose))
+    terminal = Console().is_terminal
+    Console(width=None if terminal else WIDTH).print(table(outcome.run, verbose=verbose))
     Console(soft_wrap=True, highlight=False).print(f"Record: {outcome.path}", markup=False)
 
 

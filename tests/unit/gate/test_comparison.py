@@ -81,6 +81,7 @@ def test_a_revision_that_is_named_is_the_base_and_another_may_be_the_candidate(r
     with comparisons.targets(asked) as arms:
         assert not arms["candidate"].dirty
         assert arms["candidate"].revision == revisions.resolve(repository, "HEAD~1")
+    assert compare(repository, candidate="main").base.said.endswith("main~1: the commit before")
     for flag in ({"against": "nope"}, {"candidate": "nope"}):
         with pytest.raises(UsageError, match="nope"), comparisons.targets(compare(repository, **flag)):
             pytest.fail("it must not come this far")

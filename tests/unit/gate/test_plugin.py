@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 import pytest
 import typer
 
-from engine.gate import commands, pytest_plugin
+from engine.gate import commands, pytest_plugin, run
 from engine.gate.pytest_plugin import Row, Session, exit_code
 from engine.gate.request import Request
+from engine.gate.verdict import judge
+from tests.unit.gate import builders
 
 ROOT = Path(__file__).parents[3]
 MADE_UP = """
@@ -213,10 +215,14 @@ def test_collecting_alone_asks_nobody(project: Project) -> None:
 
 
 def test_pytests_own_codes_above_one_are_misuse() -> None:
-    """3 of pytest is a crash, and would read as undecided."""
-    session = Session(Request(), None)
-    for status in range(6):
-        assert exit_code(status, session) == exit_code(status, None) == 2
+    """3 of pytest is a crash, and would read as undecided; a failed test beside a verdict is a regression."""
+    session, verdict = Session(Request(), None), judge.judge(builders.run(), builders.selection())
+    assert [exit_code(status, session) for status in range(6)] == [2] * 6
+    assert exit_code(0, None) == 2
+    for code, failed in ((0, 1), (1, 1), (3, 1), (2, 2)):
+        made = builders.run(verdict=verdict.model_copy(update={"code": code}))
+        session.outcome = run.Outcome(made, Path("record.json"), builders.selection())
+        assert [exit_code(status, session) for status in range(6)] == [code, failed, 2, 2, 2, 2]
 
 
 def test_a_rows_clock_tells_the_calls_again() -> None:
