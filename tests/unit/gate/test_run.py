@@ -124,7 +124,7 @@ def test_the_gate_looks_at_the_machine_after_each_block(around: Callable[..., ru
     for force, outcome in ((False, "UNFIT"), (True, "FORCED")):
         around(after=lambda block: AfterBlock(block=block, findings=(builders.HOT,) if block else ()))
         said: Told = []
-        request = run.Request(quick=True, seed=1, force=force, quality=False)
+        request = run.Request(quick=True, blocks=3, seed=1, force=force, quality=False)
         found = run.gate(request, said.append).run
         assert found.forced is force
         assert [after.fit for after in found.after_blocks] == [True, False, False]
@@ -139,7 +139,7 @@ def test_force_is_recorded_only_where_it_was_needed(around: Callable[..., run.Sc
     """On a fit machine it changes nothing."""
     for fitness, forced in ((builders.FIT, False), (builders.UNFIT, True)):
         around(fitness=fitness)
-        request = run.Request(quick=True, seed=1, force=True, quality=False)
+        request = run.Request(quick=True, blocks=3, seed=1, force=True, quality=False)
         assert run.gate(request, lambda sentence: None).run.forced is forced
 
 
@@ -156,7 +156,7 @@ def test_what_others_do_is_watched_over_each_whole_block(
         return quiet(block)
 
     monkeypatch.setattr(run.check, "after_block", after_block)
-    run.gate(run.Request(quick=True, seed=1, quality=False), lambda sentence: None)
+    run.gate(run.Request(quick=True, blocks=3, seed=1, quality=False), lambda sentence: None)
     assert len(meters) == 3
     assert isinstance(meters[0], run.readers.CpuMeter)
     assert len({id(meter) for meter in meters}) == 1
