@@ -16,15 +16,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from engine.errors import BaselineError, UsageError
-from engine.gate.baselines import record, select
+from engine.gate.baselines import loosening, record, select
 from engine.gate.data import samples
+from engine.gate.data.limits import Baseline
 from engine.gate.data.machine_state import AfterBlock
 from engine.gate.data.samples import EditedError, Observed, Run
 from engine.gate.machine import describe
 from engine.gate.measure import process as instrument
 from engine.gate.measure import revisions
+from engine.gate.measure.design import WARMUP
 from engine.gate.measure.process import Material, Target
 from engine.gate.preflight import check
+from engine.gate.verdict.judge import Accepted
 from engine.options import Options
 from tests.studies import faults
 from tests.studies.faults import Trial
@@ -38,20 +41,33 @@ if TYPE_CHECKING:
 COMMITTED = Path(__file__).parents[2] / faults.TABLE
 Enter = Callable[[str, int, str], None]
 
+NOISE = 0.10
+"""Of processes, and so of a block's log-ratio: a loud machine."""
+BUDGET = 1_500.0
+"""Seconds that hold about half of the plan's blocks on the made-up machine."""
+
 TIMED = {
     "none": (Fault(), 0),
     "+20 % in total": (Fault(stages={"sampling": 1.2, "vocoder": 1.2}), 1),
     "+20 % of a stage with 90 % of the time": (Fault(stages={"sampling": 1.2}), 1),
-    "+20 % of a stage with 25 % of the time": (Fault(stages={"sampling": 1.2}, share=0.25), 1),
+    "+100 % of a stage with 25 % of the time": (Fault(stages={"sampling": 2.0}, share=0.25), 1),
     "+20 % of a stage with 10 % of the time: only told": (Fault(stages={"vocoder": 1.2}), 0),
-    "+150 % of a stage with 10 % of the time": (Fault(stages={"vocoder": 2.5}), 1),
+    "+300 % of a stage with 10 % of the time": (Fault(stages={"vocoder": 4.0}), 1),
+    "+50 % in total, ended by the clock": (Fault(stages={"sampling": 1.5, "vocoder": 1.5}), 1),
     "every 20th call 50 % slower": (Fault(every=20), 1),
     "a leak of 1 MB a call": (Fault(leak=1.0), 1),
+    "a leak of 0.1 MB a call": (Fault(leak=0.1), 1),
     "a toggle that does nothing": (Fault(proof=(False, "32 evaluations a piece")), 1),
     "dropped words": (Fault(audio=0.8), 1),
-    "throttling half-way, in the times": (Fault(throttled_from=0.5), 3),
+    "twice the work in the same time": (Fault(work=2), 3),
+    "a start that takes three times as long": (Fault(start=3.0), 1),
+    "throttling half-way, in the times of both arms": (Fault(throttled_from=0.5), 0),
 }
-"""Faults of a made-up machine and the exit code that each must give."""
+"""Faults of a made-up machine whose processes differ by 10 % and whose clock runs, and their exit codes.
+
+Throttling slows both arms alike while they speak in turn: their ratio is judged as ever, and unchanged code
+passes.
+"""
 
 TOGGLES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "precision": ("engine.loading.precision", "apply", {"precision": "bf16"}),
@@ -80,9 +96,9 @@ UNSEEN = {"batch"}
 TEXT = "Hello there, all 9 of you. How are you doing today?"
 
 THROTTLING = "throttling half-way, in the sensors alone"
-WARM_UP = "warm-up counted as steady state"
+WARM_UP = "a warm-up longer than the calls that do not count"
 WORKLOAD = "a changed workload"
-RECORD, BASELINE = "a recorded sample edited by hand", "a baseline's sample edited by hand"
+RECORD, BASELINE = "a record's sample edited by hand", "a recorded session edited by hand"
 LOOSENED, LOWERED = "a limit loosened", "a limit lowered below the figures"
 PLACEHOLDER = "a placeholder 0.0"
 BROKEN, UNKNOWN = "a broken base revision", "a base revision that does not exist"
@@ -106,7 +122,8 @@ def share_needed(tmp_path_factory: pytest.TempPathFactory) -> float:
     folder = tmp_path_factory.mktemp("shares")
     caught = {
         share: all(
-            verdict_code(judged(assembled(measured(fault, seed=seed), folder))) == 1 for seed in MACHINES
+            verdict_code(judged(assembled(measured(fault, seed=seed, noise=0.02), folder))) == 1
+            for seed in MACHINES
         )
         for share in SHARES
         for fault in [Fault(stages={"sampling": 1.2}, share=share)]
@@ -145,22 +162,29 @@ def verdict_code(run: Run) -> int:
 
 
 def said_by(run: Run) -> str:
-    """The questions that did not pass, each with its answer; or the notes about stages."""
+    """The questions that did not pass, each with its answer; or the stages that are told."""
     assert run.verdict is not None
-    asked = [("run", judgement) for judgement in (*run.verdict.trust, *run.verdict.whole)]
-    asked += [(row.workload, judgement) for row in run.verdict.rows for judgement in row.judgements]
-    found = [
-        f"{place} {one.question}: {one.outcome}" for place, one in asked if one.code == run.verdict.code != 0
+    said = [
+        f"{one.workload or 'run'} {one.question}: {one.outcome}"
+        for one in run.verdict.judgements
+        if one.code == run.verdict.code != 0
     ]
-    return "; ".join(found[:3] or [note for note in run.verdict.notes if "stage" in note] or ["nothing"])
+    stages = [
+        f"{one.workload} {one.question}: {one.outcome}"
+        for one in run.verdict.judgements
+        if one.question.startswith("stage")
+    ]
+    return "; ".join(said[:3] or stages[:3] or ["nothing"])
 
 
 @pytest.mark.parametrize("name", list(TIMED))
 def test_a_fault_in_the_candidate_is_caught(name: str, enter: Enter, tmp_path: Path) -> None:
-    """Measured, recorded and judged as the gate does it, on a made-up machine with a CV of 2 %."""
+    """Measured, recorded and judged as the gate does it, on a made-up machine that is loud."""
     fault, _ = TIMED[name]
-    plan = settings(calls=24 if fault.every else 12)
-    run = judged(assembled(measured(fault, plan), tmp_path, plan))
+    plan = settings(rounds=24 if fault.every else 12, budget=BUDGET if "clock" in name else 36_000.0)
+    result = measured(fault, plan, noise=NOISE)
+    assert (result.plan.blocks_max < plan.plan.blocks_max) is ("clock" in name)
+    run = judged(assembled(result, tmp_path, plan))
     enter(name, verdict_code(run), said_by(run))
 
 
@@ -178,31 +202,22 @@ def test_throttling_that_no_time_shows_is_caught_by_the_sensors(enter: Enter, tm
 
 
 def test_a_slower_stage_is_named_even_where_the_whole_does_not_show_it(tmp_path: Path) -> None:
-    """The notes say which stage, by how much, and what share of the time it has."""
+    """A row says which stage, by how much, and what share of the time it has."""
     run = judged(assembled(measured(Fault(stages={"vocoder": 1.2})), tmp_path))
     assert run.verdict is not None
-    assert any("stage vocoder is SLOWER" in note and "10.0%" in note for note in run.verdict.notes)
+    (told,) = [
+        one for one in run.verdict.judgements if (one.question, one.workload) == ("stage vocoder", "short")
+    ]
+    assert (told.outcome, told.code) == ("SLOWER", 0)
+    assert "10.0%" in told.sentence
 
 
-def test_warm_up_that_is_counted_as_steady_state_is_caught(enter: Enter, tmp_path: Path) -> None:
-    """The instrument finds warm-up; put back among the calls, it makes the run undecided."""
-    run = assembled(measured(Fault(cold=3.0, cold_calls=1)), tmp_path)
-    assert any(series.warmup for _, series in run.series("candidate", "short"))
-    counted = tuple(
-        process.model_copy(
-            update={
-                "series": tuple(
-                    one.model_copy(update={"calls": (*one.warmup, *one.calls), "warmup": ()})
-                    for one in process.series
-                )
-            }
-        )
-        for process in run.processes
-    )
-    found = judged(run.model_copy(update={"processes": counted}))
-    assert found.verdict is not None
-    assert "warm-up" in [judgement.question for judgement in found.verdict.trust if judgement.code]
-    enter(WARM_UP, found.verdict.code, said_by(found))
+def test_a_warm_up_that_is_longer_than_planned_is_caught(enter: Enter, tmp_path: Path) -> None:
+    """The calls that count began too early, in both arms: nothing is decided."""
+    run = judged(assembled(measured(Fault(cold=3.0, cold_calls=WARMUP + 1)), tmp_path))
+    assert run.verdict is not None
+    assert "warm-up" in [one.question for one in run.verdict.judgements if one.code]
+    enter(WARM_UP, verdict_code(run), said_by(run))
 
 
 @pytest.fixture
@@ -229,45 +244,46 @@ def test_a_sample_edited_by_hand_is_caught(enter: Enter, trusted: Run, tmp_path:
         samples.read(path)
     enter(RECORD, code_of(caught.value), "the record's checksum")
 
-    (tmp_path / "portable.json").write_text(record.dump(builders.portable()))
-    own, _ = record.record_entry(trusted, tmp_path)
+    (tmp_path / "portable.json").write_text(select.dump(builders.portable()))
+    own, _ = record.record_session(trusted, tmp_path)
     entries = json.loads(own.read_text())
-    entries["entries"][0]["rtf"][0][0] *= 0.9
+    entries["sessions"][0]["workloads"]["short"]["rtf"][0][0] *= 0.9
     own.write_text(json.dumps(entries))
     with pytest.raises(EditedError) as caught:
         select.load(own)
-    enter(BASELINE, code_of(caught.value), "the entry's checksum")
+    enter(BASELINE, code_of(caught.value), "the session's checksum")
+
+
+def with_mean(upper: float) -> Baseline:
+    """The test machine's baseline with another limit of the product's mean RTF."""
+    limits = builders.LIMITS.model_copy(update={"mean_rtf": builders.limit(upper)})
+    return builders.baseline(products=(builders.PRODUCT.model_copy(update={"limits": limits}),))
 
 
 def test_a_loosened_limit_is_caught(enter: Enter, trusted: Run) -> None:
     """A limit above the base revision's fails, unless that is accepted."""
-    old, new = builders.baseline(), builders.baseline()
-    assert new.product is not None
-    raised = new.product.model_copy(update={"mean_rtf": builders.limit(0.5)})
-    new = new.model_copy(update={"product": raised})
-    found = judged(trusted, builders.selection(new), loosened=record.loosened(old, new))
-    assert found.verdict is not None
-    enter(LOOSENED, found.verdict.code, said_by(found))
-    accepted = judged(
-        trusted, builders.selection(new), loosened=record.loosened(old, new), accept_looser=True
-    )
-    assert accepted.verdict is not None
-    assert accepted.verdict.code == 0
+    new = with_mean(0.5)
+    looser = loosening.loosened(builders.baseline(), new)
+    found = judged(trusted, builders.selection(new), loosened=looser)
+    enter(LOOSENED, verdict_code(found), said_by(found))
+    accepted = judged(trusted, builders.selection(new), loosened=looser, accepted=Accepted(looser=True))
+    assert verdict_code(accepted) == 0
 
 
 def test_a_lowered_limit_fails(enter: Enter, trusted: Run) -> None:
     """A limit below what was measured is a regression."""
-    new = builders.baseline()
-    assert new.product is not None
-    lowered = new.product.model_copy(update={"mean_rtf": builders.limit(0.1)})
-    found = judged(trusted, builders.selection(new.model_copy(update={"product": lowered})))
-    assert found.verdict is not None
-    enter(LOWERED, found.verdict.code, said_by(found))
+    product = builders.PRODUCT.model_copy(update={"options": "nfe=7"})
+    assert with_mean(0.1).products[0].limits.mean_rtf.upper == 0.1
+    limits = with_mean(0.1).products[0].limits
+    lowered = builders.baseline(products=(product.model_copy(update={"limits": limits}),))
+    asked = trusted.model_copy(update={"questions": ("change", "limits")})
+    found = judged(asked, builders.selection(lowered))
+    enter(LOWERED, verdict_code(found), said_by(found))
 
 
 def test_a_placeholder_in_a_baseline_is_caught(enter: Enter) -> None:
     """0.0 is no limit."""
-    text = record.dump(builders.baseline()).replace("0.36", "0.0")
+    text = select.dump(builders.baseline()).replace("0.36", "0.0")
     with pytest.raises(BaselineError) as caught:
         select.parse(text, "baselines/test.json")
     enter(PLACEHOLDER, code_of(caught.value), str(caught.value))
@@ -367,7 +383,7 @@ def test_the_made_up_machine_has_no_fault_by_itself(tmp_path: Path) -> None:
     """Without a fault, unchanged code passes: the catches above are no false alarms."""
     run = judged(assembled(measured(simulated.NONE), tmp_path))
     assert run.verdict is not None
-    assert {judgement.code for row in run.verdict.rows for judgement in row.judgements} == {0}
+    assert {judgement.code for judgement in run.verdict.judgements} == {0}
 
 
 def test_every_toggle_that_leaves_evidence_is_tried(tiny: Callable[..., Any]) -> None:
