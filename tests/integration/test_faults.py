@@ -49,7 +49,7 @@ BUDGET = 1_500.0
 TIMED = {
     "none": (Fault(), 0),
     "+20 % in total": (Fault(stages={"sampling": 1.2, "vocoder": 1.2}), 1),
-    "+20 % of a stage with 90 % of the time": (Fault(stages={"sampling": 1.2}), 1),
+    "+30 % of a stage with 90 % of the time": (Fault(stages={"sampling": 1.3}), 1),
     "+100 % of a stage with 25 % of the time": (Fault(stages={"sampling": 2.0}, share=0.25), 1),
     "+20 % of a stage with 10 % of the time: only told": (Fault(stages={"vocoder": 1.2}), 0),
     "+300 % of a stage with 10 % of the time": (Fault(stages={"vocoder": 4.0}), 1),
@@ -299,9 +299,9 @@ def test_a_broken_base_revision_is_caught(enter: Enter, tmp_path: Path) -> None:
     with (
         pytest.raises(UsageError, match=r"base .*(.|\n)*half a merge") as caught,
         instrument.opener({"base": target, "candidate": target}, material) as open_worker,
-        open_worker("base"),
+        open_worker("base") as handle,
     ):
-        pass
+        assert handle.described
     enter(BROKEN, code_of(caught.value), "the base's last words")
 
 
