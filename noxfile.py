@@ -41,7 +41,7 @@ TORCH = "2.13.0"
 
 MUTANTS_KILLED = 0.9
 
-EXTRAS = ".[gate,quality,onnx,dev]"
+EXTRAS = ".[gate,quality,onnx,serve,cluster,docs,dev]"
 
 
 def venv_arguments(jetson: bool) -> list[str]:
