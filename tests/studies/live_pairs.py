@@ -45,7 +45,17 @@ from tests.studies import recordings
 
 REPORT = Path("baselines/live_pairs.json")
 LIVE, SEQUENTIAL = "live pairs", "one after the other"
-BUSY = "while True: pass"
+BUSY = """
+import random, time
+
+lengths = random.Random(0)
+while True:
+    end = time.perf_counter() + lengths.expovariate(1 / 0.5)
+    while time.perf_counter() < end:
+        pass
+    time.sleep(lengths.expovariate(1 / 0.5))
+"""
+"""Another program: busy for half a second and idle for half a second, on average, as real ones are not steady."""
 SLOWED = """
 
 _synthesize = Engine.synthesize
