@@ -55,7 +55,7 @@ while True:
         pass
     time.sleep(lengths.expovariate(1 / 0.5))
 """
-"""Another program: busy for half a second and idle for half a second, on average, as real ones are not steady."""
+"""Another program: busy and idle for half a second each on average, as real ones are not steady."""
 SLOWED = """
 
 _synthesize = Engine.synthesize
