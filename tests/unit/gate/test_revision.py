@@ -324,6 +324,7 @@ def test_a_closed_terminal_cleans_up_like_a_cancelled_job(repository: Path) -> N
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL) and None,
         )
         assert process.stdout is not None
         scratch = Path(process.stdout.readline().strip())
