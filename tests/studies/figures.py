@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 from engine.errors import UsageError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+
+    from engine.gate.data.limits import Limit
 
 DPI = 110
 
@@ -42,6 +45,18 @@ def show(figure: Figure, see: str) -> None:
     caption = f"<figcaption><b>What to see:</b> {html.escape(see)}</figcaption>"
     image = f'<img class="chart" alt="{spoken}" src="data:image/png;base64,{picture}" style="max-width:100%">'
     display(HTML(f"<figure>{image}{caption}</figure>"))  # type: ignore[no-untyped-call]
+
+
+def bands(panel: Axes, limit: Limit, top: float) -> None:
+    """Shade what `limit` calls good, a warning and critical, up to `top`, and draw the line that fails."""
+    warning, critical = limit.warning or limit.upper, limit.critical or limit.upper
+    for low, high, colour in (
+        (0.0, warning, "#3c7d3c"),
+        (warning, critical, "#d9a441"),
+        (critical, top, "#c2571a"),
+    ):
+        panel.axhspan(low, high, color=colour, alpha=0.13, linewidth=0)
+    panel.axhline(limit.upper, color="#8c1c13", linewidth=1.5)
 
 
 def problems(figure: Figure) -> list[str]:

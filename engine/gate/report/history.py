@@ -5,24 +5,28 @@
 Otava (https://otava.apache.org) lives in an environment of its own, because it pins numpy: `nox -s history`.
 It looks for changes of the mean that persist, by E-divisive means (doi:10.1080/01621459.2013.849605) and a
 t-test. One series is one machine, checkpoint and set of options; a workload gives its RTF, its worst call and
-its growth.
+its growth, the run its first call, its peak memory, and how it sounded: MOS, speaker similarity and CER.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
+import numpy as np
+
 from engine.errors import EngineError, UsageError
 from engine.gate.baselines.select import BASELINES
 from engine.gate.data import samples
 from engine.gate.data.samples import RECORDS, Run
 from engine.gate.data.workloads import sha256_of
+from engine.gate.report import sound_figures
 
 DEFAULT_FOLDERS = (BASELINES / "runs", RECORDS)
 """The runs that are committed, and those made here."""
@@ -32,7 +36,10 @@ LEAST_RUNS = 4
 
 
 class Line(NamedTuple):
-    """One series: times [runs] in seconds since 1970, commits, and by metric its values [runs]."""
+    """One series: times [runs] in seconds since 1970, commits, and by metric its values [runs].
+
+    A value is NaN where a run did not measure it.
+    """
 
     name: str
     times: list[int]
@@ -78,11 +85,50 @@ def _line(name: str, runs: Sequence[Run]) -> Line:
     for workload in rows[0]:
         metrics[f"{workload}.mean_rtf"] = [row[workload].mean_rtf for row in rows]
         metrics[f"{workload}.worst_rtf"] = [row[workload].worst_rtf for row in rows]
-        growth = [row[workload].growth for row in rows]
-        if all(slope is not None for slope in growth):
-            metrics[f"{workload}.growth"] = [slope for slope in growth if slope is not None]
+        metrics[f"{workload}.growth"] = [_known(row[workload].growth) for row in rows]
+    for figure_name, figure in RUN_FIGURES.items():
+        metrics[figure_name] = [_known(figure(run)) for run in runs]
     commits = [run.candidate.revision[:10] + ("+" if run.candidate.dirty else "") for run in runs]
     return Line(name, [int(run.timestamp.timestamp()) for run in runs], commits, metrics)
+
+
+def _known(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _process_mean(field: str) -> Callable[[Run], float | None]:
+    """The mean of a field over the candidate's processes that have it."""
+
+    def figure(run: Run) -> float | None:
+        values = [getattr(process, field) for process in run.processes if process.arm == "candidate"]
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if known else None
+
+    return figure
+
+
+def _sound(question: str) -> Callable[[Run], float | None]:
+    """What the candidate scored on a question of sound."""
+
+    def figure(run: Run) -> float | None:
+        if run.quality is None:
+            return None
+        return sound_figures.overall(question, list(run.quality.candidate.scores.values()))
+
+    return figure
+
+
+RUN_FIGURES: Mapping[str, Callable[[Run], float | None]] = {
+    "first_call_seconds": _process_mean("first_call_seconds"),
+    "peak_host_mb": _process_mean("peak_host_mb"),
+    "peak_device_mb": _process_mean("peak_device_mb"),
+    "MOS": _sound("MOS"),
+    "speaker": _sound("speaker"),
+    "CER": _sound("CER"),
+}
+"""What a run gives besides its workloads."""
+
+BETTER_HIGH = ("MOS", "speaker")
 
 
 def analyse(line: Line) -> str:
@@ -98,8 +144,8 @@ def analyse(line: Line) -> str:
         raise UsageError(
             f"no Apache Otava ({error})", "its own environment", "Run: nox -s history"
         ) from error
-    metrics = {name: Metric(direction=-1) for name in line.metrics}  # all are better low
-    data: Mapping[str, list[float]] = {name: list(values) for name, values in line.metrics.items()}
+    data = {name: values for name, values in line.metrics.items() if np.isfinite(values).all()}
+    metrics = {name: Metric(direction=1 if name in BETTER_HIGH else -1) for name in data}
     series = Series(line.name, None, line.times, metrics, data, {"commit": line.commits})
     found = series.analyze().change_points_by_time
     return f"{Report(series, found).produce_report(line.name, ReportType.LOG)}\n{len(found)} drift points"

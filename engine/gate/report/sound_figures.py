@@ -30,13 +30,21 @@ def number(question: str, value: float) -> str:
     return f"{value:.2g}" if abs(value) < 0.01 else f"{value:.2f}"
 
 
-def _figure(question: str, scores: Sequence[Scores]) -> str:
-    """What one arm scored over the clips that were judged."""
+def overall(question: str, scores: Sequence[Scores]) -> float | None:
+    """What one arm scored over the clips that were judged; None where none was."""
     figures = [figure for clip in scores if (figure := _FIGURES[question](clip)) is not None]
     if not figures:
-        return "-"
+        return None
     total, weight = np.sum(figures, axis=0)
-    return f"{total / weight:.2f} s" if question == "duration" else number(question, float(total / weight))
+    return float(total / weight)
+
+
+def _figure(question: str, scores: Sequence[Scores]) -> str:
+    """The same as text."""
+    figure = overall(question, scores)
+    if figure is None:
+        return "-"
+    return f"{figure:.2f} s" if question == "duration" else number(question, figure)
 
 
 def _errors(scores: Scores, errors: Callable[[WordErrors], tuple[int, int]]) -> tuple[float, float] | None:
