@@ -213,6 +213,13 @@ def history(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
+def status(session: nox.Session) -> None:
+    """Write build/status.html: what the runs of the last 30 days said, and which day had none."""
+    prepare(session)
+    run(session, "engine.gate.report.status", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
 def notebooks(session: nox.Session) -> None:
     """Execute the notebooks, and render what came out: build/reports/index.html."""
     prepare(session)
