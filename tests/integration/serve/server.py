@@ -54,7 +54,7 @@ class Server:
 @contextlib.contextmanager
 def serving(*flags: str, config: Path | None = None, **environment: str) -> Iterator[Server]:
     """A service until the end of the block."""
-    more = ["--config", str(config)] if config else []
+    more = ["--port", "0", "--deadline-seconds", "3600", *(["--config", str(config)] if config else [])]
     process = subprocess.Popen(
         [
             sys.executable,
