@@ -164,7 +164,7 @@ def _samples(rng: random.Random) -> Any:
     )
     scale = rng.choice((0.0, 1e-6, 0.1, 1.0, 30.0, 1e30))
     with np.errstate(all="ignore"):
-        samples = (numbers.standard_normal(shape) * scale).astype(kind)
+        samples = np.asarray(numbers.standard_normal(shape) * scale).astype(kind)
     if samples.size and samples.dtype.kind == "f" and rng.random() < 0.2:
         samples.flat[0] = rng.choice((np.nan, np.inf))
     return rng.choice((samples, samples, samples.tolist()))
