@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from engine.serve.jobs import Job
+from engine.serve.job import Job
 
 if TYPE_CHECKING:
     from engine.audio import Audio

@@ -22,7 +22,7 @@ from engine.requests import Request
 from engine.serve import schemas, speech
 from engine.serve.config import Config
 from engine.serve.errors import RefusedError, StoppingError
-from engine.serve.jobs import Spoken
+from engine.serve.job import Spoken
 from engine.serve.log import KEY, Entry
 from engine.serve.metrics import Metrics
 from engine.serve.speaker import Speaker

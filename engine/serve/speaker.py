@@ -15,7 +15,7 @@ from engine.audio import Audio
 from engine.errors import EngineError
 from engine.serve import memory
 from engine.serve.errors import GoneError, QueueFullError, StoppingError
-from engine.serve.jobs import Job
+from engine.serve.job import Job
 
 if TYPE_CHECKING:
     from engine.synthesis import Engine

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from engine.audio import Audio
 from engine.requests import Request
 from engine.serve.errors import GoneError
-from engine.serve.jobs import Delivery, Job, Spoken
+from engine.serve.job import Delivery, Job, Spoken
 
 if TYPE_CHECKING:
     from starlette.requests import Request as HttpRequest

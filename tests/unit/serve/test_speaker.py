@@ -14,7 +14,7 @@ from engine.errors import CheckpointError, TextError
 from engine.requests import Request
 from engine.serve import speaker as speakers
 from engine.serve.errors import DeadlineError, GoneError, QueueFullError, StoppingError
-from engine.serve.jobs import Job, Spoken
+from engine.serve.job import Job, Spoken
 from engine.serve.speaker import Speaker
 from tests.unit.serve.fake import FakeEngine, audio
 
