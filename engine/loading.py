@@ -23,10 +23,12 @@ from engine.optimizations import (
     graphs,
     hoist,
     int8,
+    nvtx,
     precision,
     reading,
     reference_cache,
     reference_seconds,
+    streams,
     vocoder_backend,
     vocoder_precision,
 )  # fmt: skip
@@ -51,6 +53,8 @@ STEPS = (
     reference_cache,
     first_piece,
     reading,
+    streams,
+    nvtx,  # names whole calls, replayed ones too
 )
 """The optimisations, in the order in which they are applied."""
 

@@ -18,7 +18,7 @@ Schedule = Literal["uniform", "sway", "epss", "searched"]
 Solver = Literal["euler", "midpoint", "heun"]
 Int8 = Literal["off", "dynamic"]
 Attention = Literal["auto", "math", "flash", "efficient", "cudnn"]
-VocoderBackend = Literal["torch", "onnx"]
+VocoderBackend = Literal["torch", "onnx", "tensorrt"]
 Reading = Literal["auto", "raw", "chat"]
 Guidance = Literal["packed", "separate", "interval", "reuse"]
 
@@ -76,12 +76,12 @@ class Options:
     )
     int8: Int8 = _toggle(
         "off",
-        "8-bit weights and activations in the transformer's blocks, scaled as they come (CPU)",
+        "8-bit weights and activations in the transformer's blocks, scaled as they come",
         lossless=False,
     )
     attention: Attention = _toggle("auto", "the kernel that torch's attention is held to", lossless=True)
     vocoder_backend: VocoderBackend = _toggle(
-        "torch", "what runs the vocoder's network: torch or ONNX Runtime", lossless=True
+        "torch", "what runs the vocoder's network: torch, ONNX Runtime, or TensorRT (CUDA)", lossless=True
     )
     compile: Compile = _toggle(
         "off", "torch.compile of the transformer's blocks and the vocoder", lossless=True
@@ -141,6 +141,15 @@ class Options:
         False,
         "one CUDA graph a length and batch, around whole evaluations (with buckets and hoist)",
         lossless=True,
+    )
+
+    streams: bool = _toggle(
+        False,
+        "the vocoder and page-locked copies beside the sampling of the next piece (CUDA)",
+        lossless=True,
+    )
+    nvtx: bool = _toggle(
+        False, "stages and evaluations named in NVIDIA's profilers; nothing gets faster (CUDA)", lossless=True
     )
 
     def __post_init__(self) -> None:
@@ -298,6 +307,11 @@ CONFLICTS: tuple[tuple[Callable[[Options], bool], str, str], ...] = (
         lambda o: o.graphs and not (o.buckets and o.hoist),
         "buckets and hoist with graphs: a graph is of one length, and records what never makes the host wait",
         "Add buckets=True hoist=True, or use graphs=False",
+    ),
+    (
+        lambda o: o.streams and o.vocoder_backend == "onnx",
+        "vocoder_backend='torch' or 'tensorrt' with streams: ONNX Runtime makes the host wait",
+        "Use one of them, or streams=False",
     ),
     (
         lambda o: 0 < o.first_piece < 30,

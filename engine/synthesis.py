@@ -141,15 +141,17 @@ class Engine:
             DeviceError: the device's memory does not hold one piece.
             EngineError: the engine is closed or belongs to another process, or the model produced NaN.
         """
-        clock = Clock(self.device)
+        clock = self._clock()
         request = Request(
             words, voice, seed, speed, nfe, cfg_strength, duration, fade, pause, trim, target_rms
         )
         plan = self._plan(request, clock)
-        spoken = []
+        begun = []
         for index in range(len(plan.pieces)):
             report = functools.partial(_report, progress, plan, index)
-            spoken += self._speak(plan.pieces[index : index + 1], plan.options, clock, report)
+            begun += self._begin(plan.pieces[index : index + 1], plan.options, clock, report)
+        with clock.stage("vocoder"):
+            spoken = [arrive() for arrive in begun]
         return self._join(plan, spoken, clock.lap)
 
     def stream(
@@ -169,7 +171,7 @@ class Engine:
         Takes the arguments of `synthesize`. A bad request raises at the call, a failure of the model while
         iterating.
         """
-        clock = Clock(self.device)
+        clock = self._clock()
         plan = self._plan(Request(words, voice, **more), clock)
         return self._stream(plan, clock.lap(), progress)
 
@@ -189,7 +191,7 @@ class Engine:
         """
         plans: list[tuple[Plan, Timings]] = []
         for index, request in enumerate(requests):
-            name, clock = f"request {index}: ", Clock(self.device)
+            name, clock = f"request {index}: ", self._clock()
             with _naming(name):
                 plans.append((self._plan(request, clock, name), clock.lap()))
         spoken = iter(self._speak_together([plan for plan, _ in plans]))
@@ -224,7 +226,7 @@ class Engine:
         for length in reversed(lengths):  # the longest first: what it allocates serves the others
             one = dataclasses.replace(sample, frames=length)
             for size in range(parts.batch, 0, -1) if self.options.graphs else (1,):
-                self._speak([one] * size, self.options, Clock(parts.device))
+                self._speak([one] * size, self.options, self._clock())
         if self.options.graphs and parts.bucket is not None:
             self._record_vocoder(sorted({parts.bucket(1 + count) for count in range(pace.longest)}))
         return lengths
@@ -371,6 +373,18 @@ class Engine:
         report: Callable[[int], None] | None = None,
     ) -> list[Spoken]:
         """Sample some pieces in one batch, and decode each."""
+        begun = self._begin(pieces, options, clock, report)
+        with clock.stage("vocoder"):
+            return [arrive() for arrive in begun]
+
+    def _begin(
+        self,
+        pieces: Sequence[Piece],
+        options: Options,
+        clock: Clock,
+        report: Callable[[int], None] | None = None,
+    ) -> list[Callable[[], Spoken]]:
+        """Sample some pieces in one batch, and begin to decode each; what is returned waits for it."""
         import torch
 
         with torch.inference_mode():
@@ -395,7 +409,7 @@ class Engine:
             alike = batches.groups(frames, len(frames), maskable)
             self._seen.most("most pieces alike", max(map(len, alike)))
             for group in batches.groups(frames, parts.batch, maskable):
-                clock = Clock(parts.device)
+                clock = self._clock()
                 batch = [indices[place] for place in group]
                 waves = self._speak([every[index][0] for index in batch], options, clock)
                 timings, whole = clock.lap(), sum(frames[place] for place in group)
@@ -403,20 +417,36 @@ class Engine:
                     spoken[index] = wave, timings.share(frames[place] / whole)
         return [spoken[index] for index in range(len(every))]
 
-    def _decode(self, piece: Piece, mel: Tensor, options: Options, warnings: tuple[str, ...]) -> Spoken:
-        """The wave of one piece, at the level of its clip; `mel` is [1, n, d].
+    def _decode(
+        self, piece: Piece, mel: Tensor, options: Options, warnings: tuple[str, ...]
+    ) -> Callable[[], Spoken]:
+        """Begin the wave of one piece, at the level of its clip; `mel` is [1, n, d].
 
         Raises:
             DeviceError: memory does not hold it.
-            EngineError: it holds NaN.
         """
+        parts = self._open()
+
+        def wave(mel: Tensor) -> Tensor:
+            return parts.vocoder.decode(mel.permute(0, 2, 1)) * piece.reference.gain  # [1, samples]
+
         try:
-            wave = self._open().vocoder.decode(mel.permute(0, 2, 1)) * piece.reference.gain  # [1, samples]
-            samples = wave[0].cpu().numpy()
+            arrive = parts.decoding(mel, wave)
         except (RuntimeError, MemoryError) as error:
             if not batches.out_of_memory(error):
                 raise
             raise batches.no_room(piece, error) from error
+        return lambda: self._spoken(piece, *arrive(), options, warnings)
+
+    def _spoken(
+        self, piece: Piece, waves: Samples, mels: Samples, options: Options, warnings: tuple[str, ...]
+    ) -> Spoken:
+        """The piece, from what arrived of its batch of one.
+
+        Raises:
+            EngineError: it holds NaN.
+        """
+        samples = waves[0]
         if not np.isfinite(samples).all():
             half = options.precision != "fp32" or options.vocoder_precision != "fp32"
             raise EngineError(
@@ -424,7 +454,7 @@ class Engine:
                 "finite samples",
                 "Use precision='fp32' and vocoder_precision='fp32'" if half else "Use other weights",
             )
-        return Spoken(mel[0].cpu().numpy(), samples, warnings)
+        return Spoken(mels[0], samples, warnings)
 
     def _join(self, plan: Plan, spoken: Sequence[Spoken], timings: Callable[[], Timings]) -> Audio:
         """The pieces of one request as one audio; `timings` is asked once they are joined."""
@@ -445,7 +475,7 @@ class Engine:
         seam, mels, heard = Seam(0.0 if request.pause else request.fade), list[Samples](), False
         warnings = dict.fromkeys(plan.warnings)
         for index in range(count):
-            clock = Clock(self.device)  # raises once the engine is closed
+            clock = self._clock()  # raises once the engine is closed
             report = functools.partial(_report, progress, plan, index)
             (spoken,) = self._speak(plan.pieces[index : index + 1], plan.options, clock, report)
             mels.append(spoken.mel)
@@ -462,6 +492,11 @@ class Engine:
                 self._seen.note("frames before audio", sum(piece.frames for piece in made))
             yield Audio(samples, SAMPLE_RATE, timings, np.concatenate(mels), tuple(warnings))
             timings, mels, warnings = Timings(0.0, 0.0, 0.0, 0.0, 0.0), [], {}
+
+    def _clock(self) -> Clock:
+        """Started now, with the names that the stages have in a profiler."""
+        parts = self._open()
+        return Clock(parts.device, parts.named)
 
     def _open(self) -> Parts:
         """The parts of an open engine in the process that loaded it.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from engine.audio import Samples
 from engine.evidence import Observations
 
 if TYPE_CHECKING:
@@ -32,6 +34,12 @@ class VocosVocoder:
         self._seen.add(f"vocoder {dtype_name(features)}")
         wave: Tensor = self._vocos.head(features.float())
         return wave
+
+
+def at_once(mel: Tensor, decode: Callable[[Tensor], Tensor]) -> Callable[[], tuple[Samples, Samples]]:
+    """Decode `mel` [b, n, d], and wait: what is returned gives the wave [b, samples] and the mel."""
+    wave, kept = decode(mel).cpu().numpy(), mel.cpu().numpy()
+    return lambda: (wave, kept)
 
 
 def dtype_name(tensor: Tensor) -> str:

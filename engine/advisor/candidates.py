@@ -43,6 +43,8 @@ TOUCHES: Mapping[str, tuple[str, ...]] = {
     "guidance_until": ("sampling",),
     "hoist": ("sampling",),
     "graphs": ("sampling", "vocoder"),
+    "streams": ("vocoder",),
+    "nvtx": (),
 }
 """The stages whose time an option can change at all; an option without any serves another call."""
 
@@ -52,6 +54,7 @@ PROVEN_BY: Mapping[str, str] = {"guidance_until": "guidance"}
 ELSEWHERE: Mapping[str, str] = {
     "batch": "it serves synthesize_batch: a single request is never batched",
     "first_piece": "it brings stream's first sound forward: the whole text takes no less time",
+    "nvtx": "it names what a profiler shows: nothing gets faster",
     "reading": "it changes what is said, not how long the model takes for it",
     "solver": "it changes where the flow is evaluated, not how often: no time to win at the same nfe",
     "schedule": "it changes when the flow is evaluated, not how often; it is tried together with nfe",

@@ -14,13 +14,20 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from engine.reading import raw
+from engine.vocoder import at_once
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from engine.audio import Samples
     from engine.checkpoint import Checkpoint
     from engine.durations import Durations
     from engine.reference import Reference, Voice
     from engine.sampler import Backbone
     from engine.vocoder import Vocoder
+
+Decoding = Callable[["Tensor", Callable[["Tensor"], "Tensor"]], Callable[[], "tuple[Samples, Samples]"]]
+"""(mel [b, n, d], how its wave is made) -> what gives wave and mel once they are there."""
 
 Around = Callable[[], contextlib.AbstractContextManager[Any]]
 """Makes a context that is entered around each call of the transformer."""
@@ -44,6 +51,8 @@ class Parts:
         batch: sequences that are sampled together at most.
         opening: bytes of a text's first piece at most; 0 where it is like any other.
         reading: text -> the text as it is read aloud.
+        decoding: begins the wave of a mel, and gives what waits for it.
+        named: what a stage is entered with, by its name.
     """
 
     checkpoint: Checkpoint
@@ -59,3 +68,5 @@ class Parts:
     batch: int = 1
     opening: int = 0
     reading: Callable[[str], str] = raw
+    decoding: Decoding = at_once
+    named: Callable[[str], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext

@@ -1,19 +1,21 @@
 """Linears of the transformer's blocks in 8 bits, weights and activations (https://arxiv.org/abs/2208.07339).
 
 Weights are scaled by output channel at load, activations by frame while running: a frame's result depends
-neither on what shares its batch nor on how far it is padded. Products are oneDNN's `qlinear_pointwise`, which
-takes plain integer tensors; embeddings, modulations and the output layer keep their number format.
+neither on what shares its batch nor on how far it is padded. Products are oneDNN's `qlinear_pointwise` on a
+CPU, and on CUDA those of `engine.optimizations.int8_cuda`; embeddings, modulations and the output layer keep
+their number format.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import DeviceError, OptionsError
 from engine.evidence import Evidence, Observations, watching
-from engine.optimizations import Parts
+from engine.optimizations import Parts, int8_cuda
 from engine.options import Options
 
 if TYPE_CHECKING:
@@ -40,10 +42,12 @@ def apply(parts: Parts, options: Options, seen: Observations) -> Parts:
         return parts
     transformer = parts.model.transformer
     linears = layers(transformer)
-    top = largest_weight()
+    rounded: Callable[[Any], Any] = int8_cuda.quantized
+    if parts.device == "cpu":
+        rounded = functools.partial(quantized, top=largest_weight())
     for name, linear in linears.items():
         parent, _, child = name.rpartition(".")
-        setattr(transformer.get_submodule(parent), child, quantized(linear, top))
+        setattr(transformer.get_submodule(parent), child, rounded(linear))
     seen.add("int8 layers", len(linears))
     return dataclasses.replace(parts, around=watching(parts.around, seen))
 
@@ -175,14 +179,10 @@ def check_device(options: Options, device: str) -> None:
     """Refuse what this device cannot do, before anything is loaded.
 
     Raises:
-        DeviceError: the product runs on CPUs only.
+        DeviceError: a GPU without an exact 8-bit product.
     """
     if options.int8 != "off" and device != "cpu":
-        raise DeviceError(
-            f"int8={options.int8!r} on {device}",
-            "a CPU: its 8-bit product is oneDNN's",
-            "Use precision='fp16' on a GPU, or device='cpu'",
-        )
+        int8_cuda.check(device)
 
 
 def evidence(options: Options, seen: Observations) -> Evidence:
@@ -192,7 +192,7 @@ def evidence(options: Options, seen: Observations) -> Evidence:
         return Evidence((options.int8 == "off") == (layers == 0), f"{layers} layers replaced")
     if not seen.counts["watched calls"]:
         return Evidence(None, "no call watched yet")
-    ran = seen.counts[f"kernel {KERNEL}"]
+    ran = sum(seen.counts[f"kernel {kernel}"] for kernel in (KERNEL, int8_cuda.KERNEL))
     return Evidence(
         ran == layers, f"{ran} 8-bit products in one call of the transformer with {layers} layers"
     )

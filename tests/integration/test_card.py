@@ -89,6 +89,31 @@ def test_every_recording_reads_the_same_buffers_and_nothing_is_recorded_after_th
 
 
 @pytest.mark.usefixtures("recorders")
+def test_a_piece_is_decoded_while_the_next_one_is_sampled(
+    tiny: Callable[..., Engine], voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for the first piece before the second one is sampled; the speech is the same."""
+    queues: list[card.MadeUpQueue] = []
+    words = "Hello there, all of you out there. And how are you doing today?"
+
+    def queue(device: str) -> card.MadeUpQueue:
+        queues.append(card.MadeUpQueue(card.Order()))
+        return queues[-1]
+
+    monkeypatch.setattr("engine.optimizations.streams.CudaQueue", queue)
+    plain, beside = tiny(first_piece=30), tiny(first_piece=30, streams=True, nvtx=True)
+
+    def report(now: Progress) -> None:
+        queues[0].log.append(f"piece {now.piece}")
+
+    audio = beside.synthesize(words, voice, progress=report)
+    assert audio.samples.tobytes() == plain.synthesize(words, voice).samples.tobytes()
+    one = ["beside", "kept"]
+    assert queues[0].log == ["piece 1"] * 2 + one + ["piece 2"] * 2 + one + ["waited"] * 2
+    assert {name: proof for name, proof in beside.evidence().items() if proof.proven is not True} == {}
+
+
+@pytest.mark.usefixtures("recorders")
 def test_threads_take_turns_at_the_recordings(tiny: Callable[..., Engine], voice: Voice) -> None:
     """Each gets its own speech, though all share the buffers."""
     one = tiny(**GRAPHS)

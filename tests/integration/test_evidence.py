@@ -24,7 +24,7 @@ TEXT = "Hello there, 9 of you!"
 MODULES = {step.__name__.rpartition(".")[2]: step for step in STEPS}
 COMPILED = {"compile": "default", "int8": "dynamic", "attention": "flash", "buckets": True, "hoist": True}
 """Where the work is done inside compiled code, it has to be seen all the same."""
-CARD = {"graphs": True, "buckets": True, "hoist": True}
+CARD = {"graphs": True, "buckets": True, "hoist": True, "streams": True, "nvtx": True}
 """What needs a card; a made-up one."""
 CASES = [
     ("precision", {"precision": "bf16"}),
@@ -43,7 +43,7 @@ CASES = [
     ("reading", {"reading": "chat"}),
     ("hoist", {"hoist": True}),
     ("hoist", {"hoist": True, "guidance": "reuse", "solver": "heun"}),
-    ("graphs", CARD),
+    *((name, CARD) for name in ("graphs", "streams", "nvtx")),
     ("guidance", {"guidance": "separate"}),
     ("guidance", {"guidance": "interval", "nfe": 8}),
     ("guidance", {"guidance": "reuse"}),

@@ -84,6 +84,8 @@ TOGGLES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "reading": ("engine.loading.reading", "apply", {"reading": "chat"}),
     "hoist": ("engine.loading.hoist", "apply", {"hoist": True}),
     "graphs": ("engine.loading.graphs", "apply", {"graphs": True, "buckets": True, "hoist": True}),
+    "streams": ("engine.loading.streams", "apply", {"streams": True}),
+    "nvtx": ("engine.loading.nvtx", "apply", {"nvtx": True}),
     "guidance": ("engine.sampler", "Guided", {"guidance": "separate"}),
     "cfg_strength": ("engine.sampler", "Guided", {"cfg_strength": 5.0}),
     "solver": ("engine.sampler", "solver", {"solver": "midpoint"}),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from engine.optimizations import graphs
+from engine.optimizations import graphs, nvtx, streams
 
 if TYPE_CHECKING:
     import pytest
@@ -86,7 +87,114 @@ class TapeRecorder:
         return tape.replay, out
 
 
-TOGGLES = {"graphs"}
+class RaceError(AssertionError):
+    """A queue used what another one may not have finished."""
+
+
+class Order(TorchDispatchMode):
+    """Two queues of work, and which of them knows what of the other is done: a race is an error.
+
+    Everything is done at once, as a CPU does it. What is kept is who wrote each tensor and when, and what
+    each queue has waited for.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.here = "main"
+        self.now = {"main": 0, "beside": 0}
+        self.known = {"main": {"beside": 0}, "beside": {"main": 0}}
+        self.written: dict[int, tuple[str, int]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.now[self.here] += 1
+        for one in tree_leaves((args, kwargs or {})):
+            if isinstance(one, torch.Tensor):
+                queue, when = self.written.get(one.untyped_storage().data_ptr(), (self.here, 0))
+                if queue != self.here and self.known[self.here][queue] < when:
+                    raise RaceError(f"{func} at {self.here} uses what {queue} writes")
+        out = func(*args, **(kwargs or {}))
+        for one in tree_leaves(out):
+            if isinstance(one, torch.Tensor):
+                self.written[one.untyped_storage().data_ptr()] = (self.here, self.now[self.here])
+        return out
+
+
+class MadeUpQueue:
+    """`streams.Queue` whose copies are made when somebody waits for them, and not before."""
+
+    def __init__(self, order: Order) -> None:
+        self.order, self.log = order, list[str]()
+        self._copies: list[tuple[Tensor, Tensor]] = []
+
+    def reached(self) -> Any:
+        """See `streams.Queue`."""
+        return Mark(self, self.order.here, self.order.now[self.order.here])
+
+    @contextlib.contextmanager
+    def beside(self) -> Iterator[None]:
+        """See `streams.Queue`."""
+        self.log.append("beside")
+        self.order.here = "beside"
+        try:
+            yield
+        finally:
+            self.order.here = "main"
+
+    def wait(self, mark: Mark) -> None:
+        """See `streams.Queue`."""
+        self.order.known["beside"][mark.queue] = mark.when
+
+    def keep(self, tensor: Tensor) -> None:
+        """See `streams.Queue`."""
+        self.log.append("kept")
+
+    def to_host(self, tensor: Tensor) -> Tensor:
+        """See `streams.Queue`."""
+        host = torch.full_like(tensor, torch.nan)
+        self._copies.append((host, tensor))
+        return host
+
+    def finish(self) -> None:
+        """Make the copies that were asked for."""
+        self.log.append("waited")
+        with torch.inference_mode():
+            for host, tensor in self._copies:
+                host.copy_(tensor)
+        self._copies.clear()
+
+
+class Mark(NamedTuple):
+    """A place in a queue."""
+
+    owner: MadeUpQueue
+    queue: str
+    when: int
+
+    def synchronize(self) -> None:
+        """Wait for it."""
+        self.owner.finish()
+
+
+class Markers:
+    """`torch.cuda.nvtx`, which keeps what is open."""
+
+    def __init__(self) -> None:
+        self.open, self.names = list[str](), list[str]()
+
+    def range_push(self, name: str) -> None:
+        """Begin a range."""
+        self.open.append(name)
+        self.names.append("/".join(self.open))
+
+    def range_pop(self) -> None:
+        """End the last one."""
+        self.open.pop()
+
+    def mark(self, name: str) -> None:
+        """A point in time."""
+
+
+TOGGLES = {"graphs", "streams", "nvtx"}
 """Options that ask for a card."""
 
 
@@ -99,5 +207,8 @@ def insert(patch: pytest.MonkeyPatch) -> list[TapeRecorder]:
         return made[-1]
 
     patch.setattr(graphs, "CudaRecorder", recorder)
-    patch.setattr(graphs, "check_device", lambda *_: None)
+    patch.setattr(streams, "CudaQueue", lambda device: MadeUpQueue(Order()))
+    patch.setattr(nvtx, "_nvtx", Markers)
+    for module in (graphs, streams, nvtx):
+        patch.setattr(module, "check_device", lambda *_: None)
     return made

@@ -71,7 +71,7 @@ def test_a_bad_value_is_refused_by_name() -> None:
         ("int8", True),
         ("int8", "static"),
         ("attention", "sage"),
-        ("vocoder_backend", "tensorrt"),
+        ("vocoder_backend", "tvm"),
         ("compile", "on"),
         ("compile", True),
         ("reference_cache", 1),
@@ -303,6 +303,8 @@ def test_every_option_declares_its_help_and_whether_it_is_lossless() -> None:
         "guidance",
         "hoist",
         "graphs",
+        "streams",
+        "nvtx",
     }
     assert all(field.metadata["help"] for field in dataclasses.fields(Options))
 

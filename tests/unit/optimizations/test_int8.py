@@ -136,7 +136,7 @@ def test_a_cpu_without_an_exact_product_is_refused(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_gpu_is_refused_before_loading() -> None:
-    """The kernel is the CPU's."""
+    """Here is no card to have an exact product."""
     int8.check_device(ON, "cpu")
     int8.check_device(Options(), "cuda:1")
     with pytest.raises(DeviceError, match="precision='fp16'"):

@@ -66,9 +66,9 @@ def test_a_magnitude_beyond_its_ceiling_is_cut_as_upstream_cuts_it(vocos: Any) -
     with torch.inference_mode():
         spectrum = vocos.head.out(hidden)
         assert spectrum[..., :513].max() > 10  # exp(4.6) is the ceiling
-        decoded = vocoder_backend.OnnxVocoder(Session(spectrum), vocos.head.istft, Observations()).decode(
-            hidden
-        )
+        decoded = vocoder_backend.SpectralVocoder(
+            vocoder_backend.OnnxNetwork(Session(spectrum), Observations()), vocos.head.istft
+        ).decode(hidden)
         assert torch.allclose(decoded, vocos.head(hidden), rtol=1e-4, atol=1e-3)
 
 
