@@ -199,10 +199,11 @@ def record(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def gpu(session: nox.Session) -> None:
-    """Hold a CUDA device at base size against its limits: RTF, steadiness, share of the ceiling, batches."""
+    """Measure a CUDA card at base size, write its record and the documents' row, and hold its limits."""
     prepare(session)
     session.run(str(PYTHON), "-c", "import torch; torch.cuda.init()")  # no device: an error, not a skip
-    run(session, "pytest", "tests/perf/test_gpu.py", "-m", "gpu", "-rA", *session.posargs)
+    run(session, "tests.studies", "gpu", *session.posargs, success_codes=(0, 1))
+    run(session, "pytest", "tests/perf/test_gpu.py", "-m", "gpu", "-rA")
 
 
 @nox.session(default=False, reuse_venv=True)

@@ -96,8 +96,12 @@ STUDIES: Mapping[str, Study] = {
         "How much does each linear of the transformer mind 8 bits?",
         "tests.studies.sensitivity",
     ),
+    "gpu": Study(
+        "What does a card reach at base size, beside its limits and what was predicted?",
+        "tests.studies.gpu",
+    ),
     "vocoder": Study(
-        "What does ONNX Runtime bring for the vocoder, and that for the whole?",
+        "What does another runtime bring for the vocoder, and that for the whole?",
         "tests.studies.vocoder_bench",
     ),
     "voice": Study(

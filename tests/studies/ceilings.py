@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.errors import DeviceError, UsageError
 from engine.gate import machine as machines
-from engine.optimizations import int8
+from engine.optimizations import int8, int8_cuda
 from engine.options import Options
 
 REPEATS, PATIENCE_S = 9, 0.5
@@ -129,6 +129,9 @@ def _product(name: str, size: int, device: str) -> Callable[[], object]:
 
     if name == "int8":
         int8.check_device(Options(int8="dynamic"), device)
+        if device != "cpu":
+            whole = torch.ones(size, size, dtype=torch.int8, device=device)
+            return lambda: int8_cuda.product(whole, whole)
         linear = torch.nn.Linear(size, size, bias=False)
         packed = int8.quantized(linear, int8.largest_weight())
         codes = torch.full((size, size), int8.ZERO + 1, dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""ONNX Runtime against torch for the vocoder, and what that can do for the whole (Amdahl's law)."""
+"""Another runtime against torch for the vocoder, and what that can do for the whole (Amdahl's law)."""
 
 from __future__ import annotations
 
@@ -67,6 +67,8 @@ def measure(torchs: Engine, onnxs: Engine, said: Sequence[str], rounds: int) -> 
 def main(
     checkpoint: Annotated[str, typer.Option(help="What to load.")] = DEFAULT_CHECKPOINT,
     device: Annotated[str | None, typer.Option(help="Where to run.")] = None,
+    backend: Annotated[str, typer.Option(help="onnx or tensorrt, which wants a card.")] = "onnx",
+    precision: Annotated[str, typer.Option(help="Of both vocoders.")] = "fp32",
     rounds: Annotated[int, typer.Option(min=1, help="Requests a text and an engine.")] = 5,
     count: Annotated[int, typer.Option("--texts", min=1, help="Of the pinned ones.")] = 4,
 ) -> None:
@@ -74,8 +76,12 @@ def main(
     from rich.console import Console
 
     both = [
-        loading.load(checkpoint, dataclasses.replace(BASE, vocoder_backend=backend), device=device)
-        for backend in ("torch", "onnx")
+        loading.load(
+            checkpoint,
+            dataclasses.replace(BASE, vocoder_backend=name, vocoder_precision=precision),
+            device=device,
+        )
+        for name in ("torch", backend)
     ]
     said = [case.text for case in texts.choose(both[0].checkpoint.languages).cases[:count]]
     found = measure(both[0], both[1], said, rounds)
