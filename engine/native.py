@@ -57,7 +57,18 @@ def _processor_flags() -> Sequence[str]:
 
 def _compiler() -> str | None:
     named = os.environ.get("CXX", "").split()
-    return next((found for name in (*named[:1], "c++", "g++", "clang++") if (found := shutil.which(name))), None)
+    names = (*named[:1], "c++", "g++", "clang++")
+    return next((found for name in names if (found := shutil.which(name))), None)
+
+
+def check() -> None:
+    """Refuse what cannot be built here, without building it.
+
+    Raises:
+        DeviceError: the machine lacks something.
+    """
+    if missing():
+        raise _unsupported(missing())
 
 
 @functools.cache
@@ -67,12 +78,31 @@ def operations() -> Any:
     Raises:
         DeviceError: the machine lacks something, or the compiler fails.
     """
-    if missing():
-        raise _unsupported(missing())
+    check()
     import torch
 
-    torch.ops.load_library(str(_library()))
-    return getattr(torch.ops, NAMESPACE)
+    torch.ops.load_library(str(_library()))  # type: ignore[no-untyped-call]
+    made = getattr(torch.ops, NAMESPACE)
+    _count_products(made)
+    return made
+
+
+def _count_products(made: Any) -> None:
+    """Tell torch's flop counter what the operations multiply: work is counted with them as without."""
+    from torch.utils.flop_counter import flop_registry, register_flop_formula
+
+    if made.project in flop_registry:
+        return
+
+    def linear(rows: Sequence[int], panels: Sequence[int]) -> int:
+        return 2 * rows[0] * rows[1] * panels[0] * panels[1] * panels[2] * panels[3]
+
+    register_flop_formula(made.project)(lambda x, a, b, packed, *_, **__: linear(x, packed))
+    register_flop_formula(made.merge)(lambda x, y, a, packed, *_, **__: linear(x, packed))
+    register_flop_formula(made.feed)(
+        lambda x, a, b, c, rise, d, e, f, fall, *_, **__: linear(x, rise) + linear(x, fall)
+    )
+    register_flop_formula(made.attention)(lambda q, *_, **__: 4 * q[0] * q[1] * q[2] * q[2] * q[3])
 
 
 def _library() -> Path:
