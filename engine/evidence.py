@@ -31,7 +31,13 @@ RULES = {
 }
 """Butcher's tableau of each solver: where its stages lie in a step, and how much each counts."""
 
-KERNELS = ("aten::_scaled_dot_product_", "onednn::qlinear_pointwise", "aten::_int_mm")
+KERNELS = (
+    "aten::_scaled_dot_product_",
+    "onednn::qlinear_pointwise",
+    "mkldnn::_linear_pointwise",
+    "ishowtts_cpu::",
+    "aten::_int_mm",
+)
 """Beginnings of the names of kernels worth counting."""
 
 STAGES = ("reference", "text", "sampling", "vocoder")

@@ -23,6 +23,7 @@ from engine.optimizations import (
     graphs,
     hoist,
     int8,
+    linears,
     nvtx,
     precision,
     reading,
@@ -41,6 +42,7 @@ from engine.vocoder import VocosVocoder
 STEPS = (
     precision,
     int8,
+    linears,
     vocoder_precision,
     buckets,
     batch,

@@ -13,6 +13,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from engine import fused, native
 from engine.errors import DeviceError, OptionsError
 from engine.evidence import Evidence, Observations, watching
 from engine.optimizations import Parts, int8_cuda
@@ -41,6 +42,12 @@ def apply(parts: Parts, options: Options, seen: Observations) -> Parts:
     if options.int8 == "off":
         return parts
     transformer = parts.model.transformer
+    if options.int8 == "fused":
+        blocks = fused.check(transformer, "int8='fused'")
+        for index, block in enumerate(blocks):
+            transformer.transformer_blocks[index] = fused.block(block, first=index == 0)
+        seen.add("fused blocks", len(blocks))
+        return dataclasses.replace(parts, around=watching(parts.around, seen))
     linears = layers(transformer)
     rounded: Callable[[Any], Any] = int8_cuda.quantized
     if parts.device == "cpu":
@@ -179,15 +186,21 @@ def check_device(options: Options, device: str) -> None:
     """Refuse what this device cannot do, before anything is loaded.
 
     Raises:
-        DeviceError: a GPU without an exact 8-bit product.
+        DeviceError: a GPU without an exact 8-bit product, or a CPU that cannot have our kernels.
     """
-    if options.int8 != "off" and device != "cpu":
+    if options.int8 == "fused":
+        if device != "cpu":
+            raise DeviceError(f"int8='fused' on {device}", "a CPU", "Use int8='dynamic', or device='cpu'")
+        native.check()
+    if options.int8 == "dynamic" and device != "cpu":
         int8_cuda.check(device)
 
 
 def evidence(options: Options, seen: Observations) -> Evidence:
     """8-bit products that the dispatcher saw in one call of the transformer, against the layers replaced."""
-    layers = seen.counts["int8 layers"]
+    layers, blocks = seen.counts["int8 layers"], seen.counts["fused blocks"]
+    if options.int8 == "fused" or blocks:
+        return _evidence_of_fused(options, seen, blocks)
     if options.int8 == "off" or not layers:
         return Evidence((options.int8 == "off") == (layers == 0), f"{layers} layers replaced")
     if not seen.counts["watched calls"]:
@@ -196,3 +209,15 @@ def evidence(options: Options, seen: Observations) -> Evidence:
     return Evidence(
         ran == layers, f"{ran} 8-bit products in one call of the transformer with {layers} layers"
     )
+
+
+def _evidence_of_fused(options: Options, seen: Observations, blocks: int) -> Evidence:
+    """Each of the three operations ran once for every block in one call of the transformer."""
+    if options.int8 != "fused" or not blocks:
+        return Evidence(False, f"{blocks} blocks fused")
+    if not seen.counts["watched calls"]:
+        return Evidence(None, "no call watched yet")
+    names = ("project", "merge", "feed")
+    ran = [seen.counts[f"kernel {native.NAMESPACE}::{name}"] for name in names]
+    shown = ", ".join(f"{count} of {name}" for name, count in zip(names, ran, strict=True))
+    return Evidence(ran == [blocks] * 3, f"{shown} in one call of the transformer with {blocks} blocks")
