@@ -16,6 +16,8 @@ from engine.advisor import commands as advisor
 from engine.errors import EngineError
 from engine.gate import commands as gate
 from engine.gate import signals
+from engine.jobs import commands as jobs
+from engine.serve import commands as service
 
 USAGE, INTERRUPTED, BROKEN_PIPE = 2, 128 + signal.SIGINT, 128 + signal.SIGPIPE
 app = typer.Typer(
@@ -116,7 +118,7 @@ def root(
     """What comes before a command."""
 
 
-for command in (*commands.COMMANDS, *advisor.COMMANDS, *gate.COMMANDS):
+for command in (*commands.COMMANDS, *jobs.COMMANDS, *service.COMMANDS, *advisor.COMMANDS, *gate.COMMANDS):
     app.command()(command)
 
 

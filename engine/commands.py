@@ -83,13 +83,13 @@ def speak(
     command = player() if play else None
     words = _words(text, file)
     normalise(words)
-    chosen = _voice(voice, ref, ref_text)
+    chosen = chosen_voice(voice, ref, ref_text)
     name = engine.DEFAULT_CHECKPOINT if checkpoint is None else checkpoint
     if not name:
         raise UsageError("--checkpoint ''", "a name, a folder or a weight file", "See `ishowtts voices`")
     messages = Console(stderr=True, soft_wrap=True, highlight=False)
     with messages.status("loading"):
-        _use(threads)
+        use_threads(threads)
         tts = engine.load(name, options, device=device, vocoder=vocoder)
     if not tts.checkpoint.trained:
         _warn(messages, f"The checkpoint {name} is untrained: what you will hear is noise, not speech.")
@@ -211,8 +211,13 @@ def _utf8(content: bytes) -> str:
         ) from error
 
 
-def _voice(name: str | None, clip: Path | None, words: str | None) -> Any:
-    """The voice that the three flags spell: a name, a clip with its words, or the default."""
+def chosen_voice(name: str | None, clip: Path | None, words: str | None) -> Any:
+    """The voice that the three flags spell: a name, a clip with its words, or the default.
+
+    Raises:
+        UsageError: two voices, or half of one.
+        ReferenceClipError: the clip or its words cannot be used.
+    """
     from engine.reference import Voice
 
     if name is not None and clip is not None:
@@ -228,8 +233,12 @@ def _voice(name: str | None, clip: Path | None, words: str | None) -> Any:
     return chosen
 
 
-def _use(threads: int | None) -> None:
-    """Let torch use so many CPU threads."""
+def use_threads(threads: int | None) -> None:
+    """Let torch use so many CPU threads.
+
+    Raises:
+        UsageError: no such number.
+    """
     if threads is None:
         return
     if not 1 <= threads <= MAX_THREADS:

@@ -1,4 +1,4 @@
-"""Files: their digests, the cache folder, and what is fetched from the hub."""
+"""Files: their digests, writing them whole, the cache folder, and what is fetched from the hub."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import contextlib
 import hashlib
 import os
 import socket
+import tempfile
 import threading
 import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from engine.errors import CheckpointError, OfflineError
+from engine.errors import CheckpointError, OfflineError, OutputError
 
 REVISIONS = {
     "SWivid/F5-TTS": "84e5a410d9cead4de2f847e7c9369a6440bdfaca",
@@ -54,6 +55,50 @@ def small_text(path: Path) -> str:
     if path.stat().st_size > LARGEST_TEXT:
         raise OSError(f"{path.stat().st_size} bytes, where {LARGEST_TEXT} are plenty")
     return path.read_text(encoding="utf8")
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write `content` to `path`: a crash at any moment leaves the old file or the new one, never a part.
+
+    What a killed process leaves behind is called `.NAME.*`.
+
+    Raises:
+        OutputError: the directory or the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)  # gone already when the replace succeeded
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make a rename itself survive a power cut, where the system can open a directory."""
+    if hasattr(os, "O_DIRECTORY"):
+        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"{path}: {error.strerror or error}", "a writable path", "Free space or choose another directory"
+    )
 
 
 def cache() -> Path:

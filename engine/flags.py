@@ -21,9 +21,40 @@ def option_flags(function: Callable[..., None], without: tuple[str, ...] = ()) -
         function: the command.
         without: fields that mean nothing for it, which get no flag.
     """
+
+    def command(**arguments: Any) -> None:
+        base = Options.parse(arguments.pop("preset") or "reference")
+        given = _given(arguments, without)
+        function(**arguments, options=dataclasses.replace(base, **given))
+
+    return _flagged(command, function, "options", without)
+
+
+def toggle_flags(function: Callable[..., None], without: tuple[str, ...] = ()) -> Callable[..., None]:
+    """As `option_flags`, but the command gets what was given alone, as `toggles`, the preset among it."""
+
+    def command(**arguments: Any) -> None:
+        preset = arguments.pop("preset")
+        given = _given(arguments, without)
+        function(**arguments, toggles={**given, **({} if preset is None else {"preset": preset})})
+
+    return _flagged(command, function, "toggles", without)
+
+
+def _given(arguments: dict[str, Any], without: tuple[str, ...]) -> dict[str, Any]:
+    """The toggles among a command's arguments that were given; all toggles are taken out of the arguments."""
+    names = [field.name for field in dataclasses.fields(Options) if field.name not in without]
+    values = {name: arguments.pop(name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _flagged(
+    command: Callable[..., None], function: Callable[..., None], receives: str, without: tuple[str, ...]
+) -> Callable[..., None]:
+    """`command` with the signature of `function`, whose argument `receives` became flags."""
     hints = get_type_hints(Options)
     signature = inspect.signature(function, eval_str=True)
-    own = [p for p in signature.parameters.values() if p.name != "options"]
+    own = [p for p in signature.parameters.values() if p.name != receives]
     flags = [
         inspect.Parameter(
             field.name,
@@ -42,15 +73,9 @@ def option_flags(function: Callable[..., None], without: tuple[str, ...] = ()) -
     preset = inspect.Parameter(
         "preset",
         inspect.Parameter.KEYWORD_ONLY,
-        default="reference",
-        annotation=Annotated[str, typer.Option(help=f"toggles to start from: {', '.join(PRESETS)}")],
+        default=None,
+        annotation=Annotated[str | None, typer.Option(help=f"toggles to start from: {', '.join(PRESETS)}")],
     )
-
-    def command(**arguments: Any) -> None:
-        names = [field.name for field in dataclasses.fields(Options)]
-        given = {name: value for name in names if (value := arguments.pop(name, None)) is not None}
-        base = Options.parse(arguments.pop("preset"))
-        function(**arguments, options=dataclasses.replace(base, **given))
 
     command.__name__, command.__doc__ = function.__name__, function.__doc__
     command.__signature__ = signature.replace(  # type: ignore[attr-defined]

@@ -225,6 +225,10 @@ class Engine:
         seen = self._seen.snapshot()
         return {name: proof(self.options, seen) for name, proof in self._proofs.items()}
 
+    def counts(self) -> Mapping[str, int]:
+        """What the parts counted since loading, by the names they gave it; 0 for what never happened."""
+        return self._seen.snapshot().counts
+
     def unproven(self) -> list[str]:
         """One sentence for every option that differs from upstream's and that was not seen to work."""
         proofs = self.evidence()

@@ -1,0 +1,173 @@
+"""Items -> audio files in memory: what one process does, on this machine or on one of a cluster."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.errors import CheckpointError, EngineError
+from engine.jobs.items import Item
+from engine.options import Options
+from engine.reference import Voice
+from engine.requests import pick
+
+if TYPE_CHECKING:
+    from engine.audio import Audio
+    from engine.checkpoint import Checkpoint
+    from engine.synthesis import Engine
+
+TOGETHER = 4
+"""Batches that are handed over at once, so that there are texts of similar length to put together."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Setup:
+    """What every process of a job loads, and how it writes.
+
+    Attributes:
+        checkpoint, vocoder, device, options: as `engine.load` takes them.
+        format: one of `engine.audio.FORMATS`.
+        digest: of the weights, which must be the same on each machine.
+        threads: CPU threads of a process; by default as torch decides.
+    """
+
+    checkpoint: str
+    vocoder: Path | None
+    device: str | None
+    options: Options
+    format: str
+    digest: str
+    threads: int | None = None
+
+    @property
+    def together(self) -> int:
+        """Items that are handed over at once."""
+        return 1 if self.options.batch == 1 else TOGETHER * self.options.batch
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of one item.
+
+    Attributes:
+        item: which one.
+        content: the bytes of its file, or none if it failed.
+        seconds, rtf: of its audio, as in `Audio`.
+        warnings: as in `Audio`.
+        error: why it failed, or empty.
+        worker: the process that tried.
+        unproven: toggles that this process has not seen to work by then, one sentence each.
+    """
+
+    item: Item
+    content: bytes | None = None
+    seconds: float = 0.0
+    rtf: float = 0.0
+    warnings: tuple[str, ...] = ()
+    error: str = ""
+    worker: str = ""
+    unproven: tuple[str, ...] = ()
+
+
+def load(setup: Setup) -> Engine:
+    """The engine of a process.
+
+    Raises:
+        CheckpointError: this machine's weights are not those of the machine that began the job.
+        EngineError: as `engine.load`.
+    """
+    import engine
+    from engine.checkpoint import find
+
+    if setup.threads is not None:
+        import torch
+
+        torch.set_num_threads(setup.threads)
+    found = find(setup.checkpoint, vocoder=setup.vocoder).digest()
+    if found != setup.digest:
+        raise CheckpointError(
+            f"checkpoint {setup.checkpoint} of digest {found} on {socket.gethostname()}",
+            f"the weights of digest {setup.digest} that the job began with",
+            "Copy the same checkpoint to every machine",
+        )
+    return engine.load(setup.checkpoint, setup.options, device=setup.device, vocoder=setup.vocoder)
+
+
+def speak(tts: Engine, items: Sequence[Item], format: str) -> list[Outcome]:
+    """Say some items, together where the engine batches; one that fails harms no other."""
+    worker = f"{socket.gethostname()}:{os.getpid()}"
+    outcomes = []
+    for item, audio in _audios(tts, items):
+        if isinstance(audio, EngineError):
+            outcomes.append(Outcome(item, error=str(audio), worker=worker))
+            continue
+        content = audio.encode(format)
+        outcomes.append(Outcome(item, content, audio.seconds, audio.rtf, audio.warnings, worker=worker))
+    unproven = tuple(tts.unproven())
+    return [dataclasses.replace(outcome, unproven=unproven) for outcome in outcomes]
+
+
+def _audios(tts: Engine, items: Sequence[Item]) -> Iterator[tuple[Item, Audio | EngineError]]:
+    """Each item with its audio, or with what is wrong with it."""
+    if len(items) > 1:
+        try:
+            together = tts.synthesize_batch([item.request for item in items])
+        except EngineError:
+            for item in items:  # one of them is to blame, and the others shall be spoken
+                yield from _audios(tts, [item])
+        else:
+            yield from zip(items, together, strict=True)
+        return
+    for item in items:
+        try:
+            (audio,) = tts.synthesize_batch([item.request])
+        except EngineError as error:
+            given = error.given.removeprefix("request 0: ")
+            yield item, type(error)(given, error.expected, error.cure)
+        else:
+            yield item, audio
+
+
+def portable(voice: Voice) -> Voice:
+    """The voice with its clip in memory, so that machines without the file can speak with it.
+
+    Raises:
+        ReferenceClipError: the clip cannot be used.
+    """
+    samples, rate = voice.read()
+    return Voice(samples, voice.text, rate)
+
+
+def keys(items: Sequence[Item], setup: Setup, checkpoint: Checkpoint) -> dict[str, str]:
+    """By name of an item, a hex digest of all that decides its audio: a change of any of it speaks it again.
+
+    How many are sampled together decides nothing: a batch changes a result within rounding only.
+    """
+
+    @functools.cache
+    def digest(voice: Voice | str | None) -> str:
+        try:
+            return pick(checkpoint.references, voice).digest()
+        except EngineError:  # it will be said when the item is spoken
+            return str(voice)
+
+    common = {
+        "options": {**dataclasses.asdict(setup.options), "batch": 1},
+        "checkpoint": setup.digest,
+        "format": setup.format,
+    }
+    contents = {
+        item.name: {**common, "request": {**vars(item.request), "voice": digest(item.request.voice)}}
+        for item in items
+    }
+    return {
+        name: hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        for name, content in contents.items()
+    }

@@ -1,0 +1,1 @@
+"""The service: speech over HTTP. It imports the engine; nothing but the command line imports it."""
