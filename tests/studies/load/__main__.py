@@ -76,8 +76,8 @@ def limits(path: Path = RECORD) -> Limits:
 def table(found: Record) -> Table:
     """What was measured, beside its limits."""
     rows = Table(title=f"{found.checkpoint}, {found.options}, on {found.machine}", box=None)
-    for name in ("clients", "a minute", "p50", "p95", "p99", "first audio", "audio", "429", "failed"):
-        rows.add_column(name, justify="left" if name == "clients" else "right")
+    for name in ("clients", "a minute", "p50", "p95", "p99", "first", "spoken", "429", "failed"):
+        rows.add_column(name, justify="left" if name == "clients" else "right", no_wrap=True)
     for one in found.phases:
         times = (one.p50, one.p95, one.p99, one.first_p50)
         cells = ("–" if value is None else f"{value:.2f} s" for value in times)
@@ -93,7 +93,7 @@ def caption(found: Record) -> str:
     added = f"{alone.added_ms:+.1f} ms through the service [{alone.low_ms:+.1f}, {alone.high_ms:+.1f}]"
     return (
         f"a request alone: {alone.direct_ms:.0f} ms by synthesize, {added}\n"
-        f"first speech after {max(found.first_speech_seconds):.1f} s; memory at rest "
+        f"first speech after {found.first_speech_seconds[-1]:.1f} s; memory at rest "
         f"{memory.before_mib:.0f} MiB, {memory.growth_mib:+.1f} MiB after {memory.seconds / 60:g} minutes\n"
         f"limits: over {held.requests_per_minute:.0f} a minute (aim {held.aim_per_minute:.0f}), p95 within "
         f"{found.deadline_seconds:g} s at {held.load:.0%} load, nothing lost, growth {held.growth_mib:g} MiB"

@@ -19,6 +19,8 @@ from tests.studies.load.service import Service, started
 REST_SECONDS = 5.0
 WARM = 3
 CROWD = 200
+STREAMED = 0.25
+"""Share of the requests that ask for a stream, where both are asked for."""
 DEADLINE_SECONDS = 30.0
 """Of the service: what is not spoken by then gets 504. It is what the service has by default."""
 
@@ -61,7 +63,9 @@ def measure(
         first.append(service.first_speech_seconds)
         batched = phase(closed, at_once, service)
         say(f"{crowd} at once")
-        burst = Plan(name=f"{crowd} at once", clients=crowd, seconds=60.0, each=1, patience=180.0)
+        burst = Plan(
+            name=f"{crowd} at once", clients=crowd, seconds=60.0, each=1, streamed=STREAMED, patience=180.0
+        )
         together = phase(burst, at_once, service)
         rate = limits.load * batched.per_minute / 60
         arrivals = Plan(
@@ -69,7 +73,7 @@ def measure(
             arrivals="open",
             seconds=60 * minutes,
             rate=rate,
-            streamed=0.25,
+            streamed=STREAMED,
         )
         say(f"{minutes:g} minutes at {60 * rate:.0f} requests a minute")
         steady, memory = watched(arrivals, at_once, service)
