@@ -14,7 +14,6 @@ from typing import Any
 
 import gevent
 import gevent.event
-import requests
 from locust import HttpUser, constant, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
@@ -102,13 +101,15 @@ class Speaker(HttpUser):
         try:
             with self.client.post(said.route, **settings) as response:
                 line["status"] = response.status_code
+                if not response.status_code:
+                    raise response.error  # Locust keeps what prevented an answer
                 for chunk in response.iter_content(CHUNK):
                     if line["first"] is None:
                         line["first"] = self._now() - moment
                     line["bytes"] += len(chunk)
                 if response.status_code == 429:
                     response.success()  # refused is an answer; it is counted apart
-        except requests.RequestException as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to this request
             line["error"] = type(error).__name__
         line["seconds"] = self._now() - moment
         with self.environment.samples.open("a") as file:
