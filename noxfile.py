@@ -227,6 +227,21 @@ def notebooks(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
+def lab(session: nox.Session) -> None:
+    """Open JupyterLab on the notebooks, with this environment as their kernel."""
+    prepare(session)
+    run(session, "jupyterlab", "--notebook-dir", "notebooks", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def docs(session: nox.Session) -> None:
+    """Build the documentation into build/site, strictly; `-- serve` shows it while it is written."""
+    prepare(session)
+    session.env["NO_MKDOCS_2_WARNING"] = "1"
+    run(session, "mkdocs", *(session.posargs or ("build", "--strict", "--quiet")))
+
+
+@nox.session(venv_backend="none", default=False)
 def study(session: nox.Session) -> None:
     """Run a study, such as `-- ladder` or `-- calibrate`; without a name, list them."""
     prepare(session)

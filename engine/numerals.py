@@ -26,7 +26,7 @@ MONEY = {
     "￥": ("yen", ""), "₩": ("won", ""), "₹": ("rupee", ""), "₽": ("ruble", ""), "₿": ("bitcoin", ""),
     "¢": ("cent", ""), "USD": ("dollar", "cent"), "EUR": ("euro", "cent"), "GBP": ("pound", "penny"),
 }  # fmt: skip
-PLURALS = {"penny": "pence", "yen": "yen", "won": "won", "hertz": "hertz", "foot": "feet", "inch": "inches"}
+PLURALS = {"penny": "pence", "yen": "yen", "won": "won", "foot": "feet", "inch": "inches"}
 SCALES = {"k": "thousand", "m": "million", "b": "billion", "bn": "billion", "mil": "million", "t": "trillion"}
 UNITS = {
     "km": "kilometer", "m": "meter", "cm": "centimeter", "mm": "millimeter", "µm": "micrometer",
@@ -103,14 +103,15 @@ def plural(noun: str, count: str) -> str:
         return noun
     head, per, rest = noun.partition(" per ")
     word, blank, scale = head.partition(" ") if head.startswith("degree ") else (head, "", "")
-    return PLURALS.get(word, f"{word}s") + blank + scale + per + rest
+    many = word if word.endswith("hertz") else PLURALS.get(word, f"{word}s")
+    return many + blank + scale + per + rest
 
 
 def fraction(top: str, bottom: str) -> str:
     """`one half`, `three quarters`; `nine out of ten` and `five over three` where it is no common part."""
     above, below = int(top[:LONGEST]), int(bottom[:LONGEST])
-    if top == "24" and bottom == "7":
-        return "twenty four seven"
+    if (top, bottom) in (("24", "7"), ("50", "50")):
+        return f"{cardinal(top)} {cardinal(bottom)}"
     if (0 < above < below <= 9 and len(top + bottom) == 2) or (top == "1" and bottom in ("10", "16", "100")):
         part = PARTS.get(below) or ordinal(bottom)
         many = {"half": "halves"}.get(part, f"{part}s")
@@ -278,6 +279,8 @@ def _rules() -> list[Rule]:
         (r"(?<=\d)\+(?![\w+])", lambda m: " plus "),
         (rf"(?<![\w)])-(?=[{signs}]?\.?\d)", lambda m: " minus "),
         (rf"(?<![\w)])\+(?=[{signs}]?\.?\d)", lambda m: " plus "),
+        (r"\b[yY]2[kK]\b", lambda m: "Y two K"),
+        (r"√\s?(?=\d)", lambda m: " the square root of "),
         (rf"(?<!\w)±(?=[{signs}]?\.?\d)", lambda m: " plus or minus "),
         (r"(?<!\w)[~≈]\s?(?=\d)", lambda m: " about "),
         (r"(?:#|№\s?|\b[Nn]o\. ?)(?=\d)", lambda m: " number "),

@@ -152,7 +152,10 @@ def _english(text: str) -> str:
     text = re.sub(r"(?<=[\w)])\s*([=+×÷≠≤≥≈])\s*(?=[\w(])", _operator, text)
     text = re.sub(r"(?<=\w) ([<>]) (?=\w)", _operator, text)
     text = re.sub(r"(?<=\w)\s*%", " percent", text)
-    return re.sub(r"(?<=\s)@(?=\s)", "at", text)
+    text = re.sub(
+        r"(?<!\w)C(?:\+\+(?![\w+])|#(?!\w))", lambda m: "C sharp" if m[0] == "C#" else "C plus plus", text
+    )
+    return re.sub(r"(?<!\S)@(?=\s)", "at", text)
 
 
 def _greek(match: Match[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import numbers
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 TARGET_RMS = 0.1
 """A quieter clip is raised to this level before conditioning, and its speech lowered again (upstream's
 `target_rms`)."""
+RMS_RANGE = (0.01, 0.5)
+"""Levels that a clip can be raised to: below -40 dBFS it is no longer heard, above -6 dBFS its peaks clip."""
 QUIET_DB = -35.0
 """Speech below this level in dBFS is raised before its edges are trimmed, which else would be the speech, and
 what is generated is not lowered again."""
@@ -43,17 +46,29 @@ class Voice:
         text: what the clip says.
         sample_rate: rate of `audio` in hertz, 8,000 to 192,000; required with samples, not allowed with a
             file.
+        target_rms: root mean square, 0.01 to 0.5, to which a quieter clip is raised before the model hears
+            it; what it says is lowered by as much again (upstream's `target_rms`).
 
     Raises:
-        ReferenceClipError: a text in which nothing can be spoken, or a rate that is missing or too many.
+        ReferenceClipError: a text in which nothing can be spoken, a rate that is missing or too many, or a
+            level out of range.
     """
 
     audio: str | Path | Samples
     text: str
     sample_rate: int | None = None
+    target_rms: float = TARGET_RMS
 
     def __post_init__(self) -> None:
         self.words()
+        level: Any = self.target_rms
+        number = isinstance(level, numbers.Real) and not isinstance(level, bool)
+        if not number or not RMS_RANGE[0] <= level <= RMS_RANGE[1]:
+            raise ReferenceClipError(
+                f"target_rms={level!r}",
+                f"a level from {RMS_RANGE[0]:g} to {RMS_RANGE[1]:g} of full scale",
+                f"Leave it out for upstream's {TARGET_RMS:g}",
+            )
         if isinstance(self.audio, (str, Path)) != (self.sample_rate is None):
             raise ReferenceClipError(
                 f"audio of type {type(self.audio).__name__} with sample_rate={self.sample_rate}",
@@ -104,7 +119,7 @@ class Voice:
         quiet = level < QUIET_DB
         if quiet:
             warnings.append(f"{name}: speech at {level:.0f} dBFS only was raised, and its noise with it")
-            samples = samples * np.float32(TARGET_RMS / 10 ** (level / 20))
+            samples = samples * np.float32(self.target_rms / 10 ** (level / 20))
         samples = trim(samples, rate)
         tail = int(TAIL_SECONDS * rate)
         spoken, removed = activity.without_long_pauses(samples[: len(samples) - tail], rate)
@@ -120,7 +135,7 @@ class Voice:
         return Clip(samples, rate, quiet, tuple(warnings))
 
     def digest(self) -> str:
-        """SHA-256 over content, never over identity: file bytes or samples, their rate, and the words."""
+        """SHA-256 over content, never over identity: file bytes or samples, rate, words and level."""
         digest = hashlib.sha256()
         if isinstance(self.audio, (str, Path)):
             digest.update(recording.content(Path(self.audio)))
@@ -128,7 +143,7 @@ class Voice:
             samples, rate = recording.array(self.audio, self.sample_rate)
             digest.update(f"{rate} {samples.shape} ".encode())
             digest.update(np.ascontiguousarray(samples).tobytes())
-        digest.update(b"\0" + self.text.encode())
+        digest.update(b"\0" + self.text.encode() + f"\0{float(self.target_rms)!r}".encode())
         return digest.hexdigest()
 
 
@@ -196,7 +211,7 @@ def condition(voice: Voice, mel_spec: Any, device: Any) -> Reference:
             "Give the transcript of exactly this clip",
         )
     rms = float(np.sqrt(np.mean(np.square(samples))))
-    raise_by = TARGET_RMS / rms if rms < TARGET_RMS else 1.0
+    raise_by = max(1.0, voice.target_rms / rms)
     wave = samples * np.float32(raise_by)
     if rate != SAMPLE_RATE:
         wave = soxr.resample(wave, rate, SAMPLE_RATE)

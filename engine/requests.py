@@ -32,6 +32,7 @@ class Request:
     fade: float = CROSS_FADE_SECONDS
     pause: float = 0.0
     trim: bool = False
+    target_rms: float | None = None
 
     def checked(self) -> Request:
         """The request with plain numbers, those of NumPy included.
@@ -97,12 +98,18 @@ def _number(name: str, value: Any, low: float, high: float) -> float:
     return number
 
 
-def pick(known: dict[str, Voice], voice: Voice | str | None) -> Voice:
+def pick(known: dict[str, Voice], voice: Voice | str | None, target_rms: float | None = None) -> Voice:
     """The voice that a request names, of those that came with the checkpoint, or brings along.
 
     Raises:
         OptionsError: an unknown name, or no voice at all.
+        ReferenceClipError: a level that no clip can be raised to.
     """
+    picked = _named(known, voice)
+    return picked if target_rms is None else dataclasses.replace(picked, target_rms=target_rms)
+
+
+def _named(known: dict[str, Voice], voice: Voice | str | None) -> Voice:
     if voice is None:
         return next(iter(known.values()))
     if isinstance(voice, str):

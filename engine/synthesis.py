@@ -99,6 +99,7 @@ class Engine:
         fade: float = CROSS_FADE_SECONDS,
         pause: float = 0.0,
         trim: bool = False,
+        target_rms: float | None = None,
         progress: Callable[[Progress], None] | None = None,
     ) -> Audio:
         """Say `words` in the voice of a reference clip.
@@ -124,6 +125,8 @@ class Engine:
 
             trim: shorten silences of more than a second to one second (upstream's `remove_silence`).
 
+            target_rms: in place of the voice's own, see `Voice`.
+
             progress: called after every evaluation of the flow. What it raises ends the request, which is
                 how to cancel one.
 
@@ -140,7 +143,7 @@ class Engine:
         """
         clock = Clock(self.device)
         request = Request(
-            words, voice, seed, speed, nfe, cfg_strength, duration, fade=fade, pause=pause, trim=trim
+            words, voice, seed, speed, nfe, cfg_strength, duration, fade, pause, trim, target_rms
         )
         plan = self._plan(request, clock)
         spoken = []
@@ -264,7 +267,7 @@ class Engine:
             with clock.stage("text"):
                 words, warnings = self._read(request.words)
             with clock.stage("reference"):
-                reference = self._prepare(request.voice)
+                reference = self._prepare(request.voice, request.target_rms)
                 seen.add("requests")
                 seen.most("longest reference ms", int(1000 * reference.seconds))
             with clock.stage("text"):
@@ -284,10 +287,10 @@ class Engine:
         more = (f"{dropped} signs in a row with others are not spoken",) if dropped else ()
         return kept, (*prepared.warnings, *more)
 
-    def _prepare(self, voice: Voice | str | None) -> Reference:
+    def _prepare(self, voice: Voice | str | None, target_rms: float | None = None) -> Reference:
         """The conditioned clip of a request's voice, its transcript prepared like the words to say."""
         parts = self._open()
-        picked = pick(parts.checkpoint.references, voice)
+        picked = pick(parts.checkpoint.references, voice, target_rms)
         words = picked.words(self._frontend())
         return parts.prepare(picked if words == picked.text else dataclasses.replace(picked, text=words))
 

@@ -78,7 +78,7 @@ def checksum(voice: Voice) -> int:
     else:
         samples = np.ascontiguousarray(voice.audio)
         content = f"{voice.sample_rate} {samples.shape} ".encode() + samples.tobytes()
-    return zlib.crc32(voice.text.encode(), zlib.crc32(content))
+    return zlib.crc32(f"{voice.target_rms!r} {voice.text}".encode(), zlib.crc32(content))
 
 
 def evidence(options: Options, seen: Observations) -> Evidence:

@@ -103,7 +103,7 @@ def shorten(voice: Voice, seconds: float, table: Durations | None) -> Voice:
         if near:
             length, start = max(near)
             cut = int(min(start + length / 2, seconds) * rate)
-            return Voice(samples[:cut], voice.text[:end], rate)
+            return Voice(samples[:cut], voice.text[:end], rate, voice.target_rms)
     raise ReferenceClipError(
         f"reference clip of {len(samples) / rate:.1f} s with no pause to cut it at",
         f"a pause at a comma or full stop of its transcript between {SHORTEST:g} and {seconds:g} s",

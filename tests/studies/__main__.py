@@ -54,6 +54,11 @@ STUDIES: Mapping[str, Study] = {
         "pytest",
         ("tests/integration/test_faults.py", "--write-faults"),
     ),
+    "fuzz": Study(
+        "Is there audio or a clear error, whatever text, clip, folder or number comes in? Ten minutes.",
+        "tests.studies.fuzz",
+        _writes("fuzz"),
+    ),
     "ladder": Study(
         "What does each toggle bring on top of the others: time, memory, sound?",
         "tests.studies.ladder",

@@ -197,6 +197,7 @@ def test_the_digest_is_of_content_and_words_alone(tmp_path: Path) -> None:
         Voice(samples, "other words", RATE),
         Voice(samples, "words", 24_000),
         Voice(samples[:, None], "words", RATE),
+        Voice(samples, "words", RATE, target_rms=0.2),
         Voice(wav(tmp_path / "a.wav", samples), "words"),
     ]
     assert len({voice.digest(), *(other.digest() for other in others)}) == 1 + len(others)
@@ -479,3 +480,24 @@ def test_a_transcript_conditions_in_its_normal_form(mel_spec: Any) -> None:
     """Combining marks are composed and blanks are single, as in the words to say."""
     voice = Voice(syllables(2), " cafe\u0301  words\u200b ", RATE)
     assert reference.condition(voice, mel_spec, "cpu").text.split() == ["café", "words"]
+
+
+def test_a_quiet_clip_is_raised_to_the_level_asked_for_and_the_speech_lowered_again(mel_spec: Any) -> None:
+    """Twice the level is twice the gain undone, and a mel that is higher by the logarithm of two."""
+    samples = speech(3.0, 0.05)
+    low, high = (
+        reference.condition(Voice(samples, "words of it", RATE, target_rms=rms), mel_spec, "cpu")
+        for rms in (0.1, 0.2)
+    )
+    assert low.gain == pytest.approx(2 * high.gain)
+    voiced = low.mel > -4
+    np.testing.assert_allclose((high.mel - low.mel)[voiced], np.log(2), atol=1e-3)
+    loud = reference.condition(Voice(speech(3.0, 0.9), "words of it", RATE, target_rms=0.01), mel_spec, "cpu")
+    assert loud.gain == 1.0
+
+
+def test_a_level_that_no_clip_can_be_raised_to_is_refused() -> None:
+    """Numbers out of range, and whatever is no number."""
+    for level in (0.0, -0.1, 0.009, 0.51, float("nan"), float("inf"), True, "0.1", None):
+        with pytest.raises(ReferenceClipError, match=r"target_rms=.*expected a level from 0.01 to 0.5"):
+            Voice(speech(), "words", RATE, target_rms=level)
