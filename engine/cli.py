@@ -14,6 +14,7 @@ from rich.console import Console
 from engine import commands
 from engine.advisor import commands as advisor
 from engine.errors import EngineError
+from engine.flags import Command
 from engine.gate import commands as gate
 from engine.gate import signals
 from engine.jobs import commands as jobs
@@ -119,7 +120,7 @@ def root(
 
 
 for command in (*commands.COMMANDS, *jobs.COMMANDS, *service.COMMANDS, *advisor.COMMANDS, *gate.COMMANDS):
-    app.command()(command)
+    app.command(cls=Command)(command)
 
 
 if __name__ == "__main__":

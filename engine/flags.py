@@ -1,15 +1,34 @@
-"""Flags of the command line that are derived from `Options`: a new toggle has its flag by itself."""
+"""Flags that commands share: those derived from `Options`, and a cluster whose address may be left out."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
+from engine.cluster import LOCAL
 from engine.options import PRESETS, Options
+
+ADDRESS = re.compile(r"auto|local|ray://\S+|[\w.-]+:\d+|\[[0-9A-Fa-f:.]+\]:\d+")
+"""What may follow `--cluster`: anything else is the next argument."""
+
+
+class Command(TyperCommand):
+    """A command whose `--cluster`, if it has one, may stand without an address."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments, the address filled in where there is none."""
+        if any(parameter.name == "cluster" for parameter in self.params):
+            end = args.index("--") if "--" in args else len(args)
+            for place in reversed([place for place in range(end) if args[place] == "--cluster"]):
+                if not (place + 1 < end and ADDRESS.fullmatch(args[place + 1])):
+                    args = [*args[: place + 1], LOCAL, *args[place + 1 :]]
+        return super().parse_args(ctx, args)
 
 
 def option_flags(function: Callable[..., None], without: tuple[str, ...] = ()) -> Callable[..., None]:

@@ -51,7 +51,7 @@ def locally(setup: Setup, todo: Sequence[Item]) -> Generator[Outcome, None, None
         return
     with speaking.load(setup) as tts:
         for start in range(0, len(todo), setup.together):
-            yield from speaking.speak(tts, todo[start : start + setup.together], setup.format)
+            yield from speaking.speak(tts, todo[start : start + setup.together], setup)
 
 
 def run(

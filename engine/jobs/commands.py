@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from engine.commands import chosen_voice, use_threads
+from engine.errors import UsageError
 from engine.flags import option_flags
 from engine.options import Options
 
@@ -53,6 +54,17 @@ def batch(
     speed: Annotated[float, typer.Option(help="of lines without one of their own (0.3 to 3)")] = 1.0,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; by default CUDA where it is there")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; by default as torch decides")] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[ADDRESS]",
+            help="speak on a Ray cluster, such as 10.0.0.1:6379; without an address on one started here",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="processes of --cluster, one GPU or --threads cores (1) each; by default all"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the summary as JSON")] = False,
 ) -> None:
     """Say every line of TEXTS, one audio file each, and write what became of it to results.jsonl.
@@ -60,6 +72,7 @@ def batch(
     \b
     ishowtts batch texts.jsonl -o out/
     ishowtts batch texts.jsonl -o out/ --preset fast_cpu --batch 4 --format flac
+    ishowtts batch texts.jsonl -o out/ --cluster --workers 2
 
     Run it again after an interruption: what is finished is skipped, and only lines that are new, that failed,
     or whose text, voice or toggles changed are spoken. A file is called by its line's id, else by the line's
@@ -69,21 +82,25 @@ def batch(
     from engine.audio import check_format
     from engine.checkpoint import find
     from engine.jobs import batch as batches
+    from engine.jobs.distributed import Cluster
     from engine.jobs.speaking import Setup
     from engine.requests import Request
 
     check_format(format)
+    if workers is not None and cluster is None:
+        raise UsageError(f"--workers {workers} without --cluster", "both", "Add --cluster")
     chosen = chosen_voice(voice, ref, ref_text)
-    defaults = Request("", chosen, seed, speed).checked()
+    defaults = Request("", None, seed, speed).checked()
     use_threads(threads)
+    speaker = batches.locally if cluster is None else Cluster(cluster, workers)
     assets = find(checkpoint if checkpoint is not None else engine.DEFAULT_CHECKPOINT, vocoder=vocoder)
-    setup = Setup(assets.name, vocoder, device, options, format, assets.digest(), threads)
+    setup = Setup(assets.name, vocoder, device, options, format, assets.digest(), threads, chosen)
     messages = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     if not assets.trained:
         messages.print(f"The checkpoint {assets.name} is untrained: its speech is noise.", style="yellow")
     began = time.perf_counter()
     with Bar(messages) as bar:
-        summary = batches.run(texts, out, setup, assets, defaults, report=bar.report)
+        summary = batches.run(texts, out, setup, assets, defaults, speaker, bar.report)
     for sentence in summary.unproven:
         messages.print(sentence, style="yellow")
     _say(summary, out, time.perf_counter() - began, as_json)

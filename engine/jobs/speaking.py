@@ -16,7 +16,7 @@ from engine.errors import CheckpointError, EngineError
 from engine.jobs.items import Item
 from engine.options import Options
 from engine.reference import Voice
-from engine.requests import pick
+from engine.requests import Request, pick
 
 if TYPE_CHECKING:
     from engine.audio import Audio
@@ -36,6 +36,7 @@ class Setup:
         format: one of `engine.audio.FORMATS`.
         digest: of the weights, which must be the same on each machine.
         threads: CPU threads of a process; by default as torch decides.
+        voice: of items that name none; by default the checkpoint's first.
     """
 
     checkpoint: str
@@ -45,6 +46,23 @@ class Setup:
     format: str
     digest: str
     threads: int | None = None
+    voice: Voice | str | None = None
+
+    def portable(self) -> Setup:
+        """The same with the clip in memory, so that machines without its file can speak with it.
+
+        Raises:
+            ReferenceClipError: the clip cannot be used.
+        """
+        if not isinstance(self.voice, Voice):
+            return self
+        samples, rate = self.voice.read()
+        return dataclasses.replace(self, voice=Voice(samples, self.voice.text, rate))
+
+    def request(self, item: Item) -> Request:
+        """What is asked of the engine for an item."""
+        voice = item.request.voice if item.request.voice is not None else self.voice
+        return dataclasses.replace(item.request, voice=voice)
 
     @property
     def together(self) -> int:
@@ -100,49 +118,39 @@ def load(setup: Setup) -> Engine:
     return engine.load(setup.checkpoint, setup.options, device=setup.device, vocoder=setup.vocoder)
 
 
-def speak(tts: Engine, items: Sequence[Item], format: str) -> list[Outcome]:
+def speak(tts: Engine, items: Sequence[Item], setup: Setup) -> list[Outcome]:
     """Say some items, together where the engine batches; one that fails harms no other."""
     worker = f"{socket.gethostname()}:{os.getpid()}"
     outcomes = []
-    for item, audio in _audios(tts, items):
+    for item, audio in _audios(tts, items, setup):
         if isinstance(audio, EngineError):
             outcomes.append(Outcome(item, error=str(audio), worker=worker))
             continue
-        content = audio.encode(format)
+        content = audio.encode(setup.format)
         outcomes.append(Outcome(item, content, audio.seconds, audio.rtf, audio.warnings, worker=worker))
     unproven = tuple(tts.unproven())
     return [dataclasses.replace(outcome, unproven=unproven) for outcome in outcomes]
 
 
-def _audios(tts: Engine, items: Sequence[Item]) -> Iterator[tuple[Item, Audio | EngineError]]:
+def _audios(tts: Engine, items: Sequence[Item], setup: Setup) -> Iterator[tuple[Item, Audio | EngineError]]:
     """Each item with its audio, or with what is wrong with it."""
     if len(items) > 1:
         try:
-            together = tts.synthesize_batch([item.request for item in items])
+            together = tts.synthesize_batch([setup.request(item) for item in items])
         except EngineError:
             for item in items:  # one of them is to blame, and the others shall be spoken
-                yield from _audios(tts, [item])
+                yield from _audios(tts, [item], setup)
         else:
             yield from zip(items, together, strict=True)
         return
     for item in items:
         try:
-            (audio,) = tts.synthesize_batch([item.request])
+            (audio,) = tts.synthesize_batch([setup.request(item)])
         except EngineError as error:
             given = error.given.removeprefix("request 0: ")
             yield item, type(error)(given, error.expected, error.cure)
         else:
             yield item, audio
-
-
-def portable(voice: Voice) -> Voice:
-    """The voice with its clip in memory, so that machines without the file can speak with it.
-
-    Raises:
-        ReferenceClipError: the clip cannot be used.
-    """
-    samples, rate = voice.read()
-    return Voice(samples, voice.text, rate)
 
 
 def keys(items: Sequence[Item], setup: Setup, checkpoint: Checkpoint) -> dict[str, str]:
@@ -164,8 +172,8 @@ def keys(items: Sequence[Item], setup: Setup, checkpoint: Checkpoint) -> dict[st
         "format": setup.format,
     }
     contents = {
-        item.name: {**common, "request": {**vars(item.request), "voice": digest(item.request.voice)}}
-        for item in items
+        item.name: {**common, "request": {**vars(request), "voice": digest(request.voice)}}
+        for item, request in ((item, setup.request(item)) for item in items)
     }
     return {
         name: hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

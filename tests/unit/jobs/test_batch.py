@@ -252,9 +252,9 @@ def test_batched_and_single_items_are_what_synthesize_gives(
     from engine.checkpoint import find
 
     found = find("seeded-tiny")
-    setup = Setup("seeded-tiny", None, "cpu", Options(nfe=2), "wav", found.digest())
+    setup = Setup("seeded-tiny", None, "cpu", Options(nfe=2), "wav", found.digest(), voice=voice)
     texts = write(tmp_path / "texts.jsonl", {"text": "Hello there.", "seed": 3}, {"text": "Goodbye."})
-    summary = batch.run(texts, tmp_path / "out", setup, found, Request("", voice))
+    summary = batch.run(texts, tmp_path / "out", setup, found, Request(""))
     assert len(summary.spoken) == 2
     own = tiny().synthesize("Hello there.", voice, seed=3).encode("wav")
     assert (tmp_path / "out" / "000001.wav").read_bytes() == own
