@@ -15,6 +15,7 @@ from rich.table import Table
 
 from engine.checkpoint import DEFAULT_CHECKPOINT
 from engine.errors import BaselineError
+from engine.gate import signals
 from engine.gate.data.files import reason, write_atomically
 from engine.options import Options
 from tests.studies.load import session
@@ -38,6 +39,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Record to write.")] = Path("build/load.json"),
 ) -> None:
     """Measure the service on this machine, print the table, write the record, and fail where a limit does."""
+    signals.unwind_when_ended()  # a session that is ended takes its service with it
     messages = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     found = session.measure(
         checkpoint,

@@ -6,6 +6,7 @@ which `clients.py` calls.
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -80,10 +81,10 @@ class Speaker(HttpUser):
 
     def _talk(self, plan: Plan, script: Iterator[Said]) -> None:
         """Closed: the next request begins when the last one was answered."""
-        done = 0
-        while self._now() < plan.seconds and not (plan.each and done >= plan.each):
-            self._ask(next(script), self._now(), plan.patience)
-            done += 1
+        for said in itertools.islice(script, plan.turns):
+            if self._now() >= plan.seconds:
+                break
+            self._ask(said, self._now(), plan.patience)
 
     def _arrive(self, plan: Plan, script: Iterator[Said]) -> None:
         """Open: each request has its moment, whether or not those before it were answered."""

@@ -12,6 +12,8 @@ from engine.gate.data.texts import CASES
 from engine.gate.data.workloads import Frozen, NonNegative, Positive
 
 ROUTES = ("/api/tts", "/api/tts/stream")
+MOST = 20_000
+"""Requests of a phase, whatever its plan says."""
 CHAT = tuple(case for case in CASES if case.language == "en" and case.kind != "long")
 """The pinned texts that are as long as a chat message: 24 to 75 letters."""
 
@@ -66,11 +68,16 @@ class Plan(Frozen):
                 yield Said(route=route, text=case.text, seed=1000 * client + number)
                 number += 1
 
+    @property
+    def turns(self) -> int:
+        """Requests of one client of a closed phase at most."""
+        return min(self.each or MOST, max(1, MOST // self.clients))
+
     def moments(self) -> list[float]:
         """When requests arrive in an open phase, in seconds from its start (a Poisson process)."""
         chance = random.Random(self.seed)
         at, found = chance.expovariate(self.rate), []
-        while at < self.seconds:
+        while at < self.seconds and len(found) < MOST:
             found.append(at)
             at += chance.expovariate(self.rate)
         return found

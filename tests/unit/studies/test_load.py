@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from engine.errors import BaselineError
 from tests.studies.load.__main__ import RECORD, caption, limits, table
 from tests.studies.load.clients import Sample
-from tests.studies.load.plan import CHAT, ROUTES, Plan
+from tests.studies.load.plan import CHAT, MOST, ROUTES, Plan
 from tests.studies.load.record import Limits, Memory, Overhead, Phase, Record, expected, percentile
 
 CLOSED = Plan(name="8 clients", clients=8, seconds=20.0)
@@ -75,6 +75,13 @@ def test_open_arrivals_come_at_random_moments_at_their_rate() -> None:
     for wrong in ({"arrivals": "open"}, {"rate": 1.0}):
         with pytest.raises(ValidationError, match="rate"):
             Plan(name="x", seconds=1.0, **wrong)
+
+
+def test_every_phase_is_bounded_in_count() -> None:
+    """Whatever its plan says; a client of a crowd asks as often as it should."""
+    assert CROWD.turns == 1
+    assert CLOSED.turns == MOST // 8
+    assert len(Plan(name="x", arrivals="open", rate=1000.0, seconds=100.0).moments()) == MOST
 
 
 def test_refused_failed_and_lost_requests_are_told_apart() -> None:
