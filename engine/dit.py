@@ -9,8 +9,9 @@ angles in every block of every step, and turns pairs of numbers by a dozen passe
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import EngineError
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
     from engine.evidence import Observations
     from engine.sampler import Evaluate, Half
+
+Forward = Callable[..., "Tensor"]
+"""(x, given, modulations, mask, rope) -> flow; see `Hoisted.forward`."""
 
 
 def table(rotary_embed: Any, frames: int) -> Tensor:
@@ -149,13 +153,14 @@ class Hoisted:
         import torch
 
         self._transformer, self._times, self._seen = transformer, times, seen
+        self._run: Forward | None = None
         with torch.no_grad():
             embedded = transformer.time_embed(times)  # [nfe, d]
-            self._blocks = [
-                (block, _modulations(block.attn_norm, embedded)) for block in transformer.transformer_blocks
-            ]
-            self._last = _modulations(transformer.norm_out, embedded)
-        for block, _ in self._blocks:
+            norms = [*(block.attn_norm for block in transformer.transformer_blocks), transformer.norm_out]
+            rows = [_modulations(norm, embedded) for norm in norms]
+        self._widths = [row.shape[1] for row in rows]
+        self._modulations = torch.cat(rows, dim=1)  # [nfe, k]: those of all blocks, then the last norm's
+        for block in transformer.transformer_blocks:
             block.attn.processor = TabledAttention(block.attn.processor)
         for name in ("time_embed", "text_embed"):
             count = functools.partial(_count, seen, f"{name} calls")
@@ -177,6 +182,12 @@ class Hoisted:
         self._seen.add("hoisted batches", len(cond))
         yield _HoistedBatch(self, cond, tokens, mask)
 
+    def through(self, run: Forward) -> Hoisted:
+        """The same transformer, each of whose evaluations is computed by `run` in place of `forward`."""
+        other = copy.copy(self)
+        other._run = run
+        return other
+
     def given(self, cond: Tensor, tokens: Tensor, mask: Tensor | None, *, dropped: bool) -> Tensor:
         """What clip and words add to the projected input in every step, [b, n, d]; nothing of either when
         dropped."""
@@ -197,27 +208,37 @@ class Hoisted:
         """The rotary table of so many frames, [n, d/2, 2]."""
         return table(self._transformer.rotary_embed, frames)
 
-    def forward(self, x: Tensor, given: Tensor, evaluation: int, mask: Tensor | None, rope: Tensor) -> Tensor:
-        """Upstream's `DiT.forward` with modulations for time embeddings.
+    def evaluate(
+        self, x: Tensor, given: Tensor, evaluation: int, mask: Tensor | None, rope: Tensor
+    ) -> Tensor:
+        """The transformer at the time of that evaluation; shapes as in `forward`."""
+        self._seen.add("hoisted calls")
+        run = self._run or self.forward
+        return run(x, given, self._modulations[evaluation : evaluation + 1], mask, rope)
 
-        `x` [b, n, d] and `given` [b or 2 b, n, d] -> [b or 2 b, n, d].
+    def forward(
+        self, x: Tensor, given: Tensor, modulations: Tensor, mask: Tensor | None, rope: Tensor
+    ) -> Tensor:
+        """Upstream's `DiT.forward` with modulations [1, k] for a time embedding.
+
+        `x` [b, n, d] and `given` [b or 2 b, n, d] -> [b or 2 b, n, d]. It reads nothing but its arguments and
+        the weights, and never makes the host wait, so that it can be recorded.
         """
         import torch
         from torch.nn import functional
 
-        self._seen.add("hoisted calls")
         transformer, copies = self._transformer, len(given) // len(x)
-        now = slice(evaluation, evaluation + 1)
+        *blocks, last = torch.split(modulations, self._widths, dim=1)
         mask = None if mask is None else mask.repeat(copies, 1)
         weight = transformer.input_embed.proj.weight[:, : x.shape[2]]
         moving = functional.linear(x.to(weight.dtype), weight)  # [b, n, d], the same for both halves
         x = moving.repeat(copies, 1, 1) + given
         x = residual = transformer.input_embed.conv_pos_embed(x, mask=mask) + x
-        for block, modulations in self._blocks:
-            x = block(x, modulations[now], mask=mask, rope=rope)
+        for block, row in zip(transformer.transformer_blocks, blocks, strict=True):
+            x = block(x, row, mask=mask, rope=rope)
         if transformer.long_skip_connection is not None:
             x = transformer.long_skip_connection(torch.cat((x, residual), dim=-1))
-        out: Tensor = transformer.proj_out(transformer.norm_out(x, self._last[now]))
+        out: Tensor = transformer.proj_out(transformer.norm_out(x, last))
         return out
 
 
@@ -234,7 +255,7 @@ class _HoistedBatch:
         given = self._given.get(half)
         if given is None:
             given = self._given[half] = self._project(half)
-        return self._hoisted.forward(x, given, evaluation, self._mask, self._rope)
+        return self._hoisted.evaluate(x, given, evaluation, self._mask, self._rope)
 
     def _project(self, half: Half) -> Tensor:
         """`Hoisted.given` of one half, or of both, each computed once."""

@@ -229,6 +229,10 @@ class Observations:
         with self._lock:
             return {name.split()[1] for name in self.counts if name.startswith(f"{part} ")}
 
+    def ran(self, calls: str, part: str) -> int:
+        """How often the code of a part ran: once a call, but for what was replayed, and to be recorded."""
+        return self.counts[calls] - self.counts[f"replays {part}"] + self.counts[f"recordings {part}"]
+
     def snapshot(self) -> Observations:
         """A copy that no request changes any more."""
         copy = Observations()

@@ -20,6 +20,7 @@ from engine.optimizations import (
     buckets,
     compile,
     first_piece,
+    graphs,
     hoist,
     int8,
     precision,
@@ -45,6 +46,7 @@ STEPS = (
     compile,  # fixes the number formats
     hoist,  # works out, with the weights as they are by now, what no request can change
     attention,
+    graphs,  # records what is there by now, with what stands around it
     reference_seconds,
     reference_cache,
     first_piece,

@@ -137,6 +137,12 @@ class Options:
         False, "compute once what does not change from step to step (DiT backbones)", lossless=True
     )
 
+    graphs: bool = _toggle(
+        False,
+        "one CUDA graph a length and batch, around whole evaluations (with buckets and hoist)",
+        lossless=True,
+    )
+
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
         for field in dataclasses.fields(self):
@@ -287,6 +293,11 @@ CONFLICTS: tuple[tuple[Callable[[Options], bool], str, str], ...] = (
         lambda o: o.vocoder_backend == "onnx" and o.vocoder_precision != "fp32",
         "vocoder_precision='fp32' with vocoder_backend='onnx', which is exported in fp32",
         "Drop one of the two",
+    ),
+    (
+        lambda o: o.graphs and not (o.buckets and o.hoist),
+        "buckets and hoist with graphs: a graph is of one length, and records what never makes the host wait",
+        "Add buckets=True hoist=True, or use graphs=False",
     ),
     (
         lambda o: 0 < o.first_piece < 30,

@@ -203,6 +203,8 @@ class Engine:
     def warmup(self, voice: Voice | str | None = None) -> list[int]:
         """Run the model once on every sequence length that a request can have with `buckets`, else on one.
 
+        With `graphs`, every length is recorded in every size of a batch, and the vocoder at every length.
+
         Args:
             voice: whose clip opens the sequences; by default the checkpoint's first.
 
@@ -219,9 +221,24 @@ class Engine:
         if parts.bucket is not None:
             frames = range(pace.sequence("oh")[1], pace.longest + 1)
             lengths = sorted({parts.bucket(count) for count in frames})
-        for length in lengths:
-            self._speak([dataclasses.replace(sample, frames=length)], self.options, Clock(parts.device))
+        for length in reversed(lengths):  # the longest first: what it allocates serves the others
+            one = dataclasses.replace(sample, frames=length)
+            for size in range(parts.batch, 0, -1) if self.options.graphs else (1,):
+                self._speak([one] * size, self.options, Clock(parts.device))
+        if self.options.graphs and parts.bucket is not None:
+            self._record_vocoder(sorted({parts.bucket(1 + count) for count in range(pace.longest)}))
         return lengths
+
+    def _record_vocoder(self, lengths: Sequence[int]) -> None:
+        """Decode silence of each length, whose speech `warmup` may not have met: another voice's could."""
+        import torch
+
+        parts = self._open()
+        with torch.inference_mode():
+            for length in reversed(lengths):
+                parts.vocoder.decode(
+                    torch.zeros(1, parts.vocos.backbone.input_channels, length, device=parts.device)
+                )
 
     def evidence(self) -> dict[str, Evidence]:
         """For every option, what was observed since loading and whether that proves it."""

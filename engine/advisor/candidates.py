@@ -42,6 +42,7 @@ TOUCHES: Mapping[str, tuple[str, ...]] = {
     "guidance": ("sampling",),
     "guidance_until": ("sampling",),
     "hoist": ("sampling",),
+    "graphs": ("sampling", "vocoder"),
 }
 """The stages whose time an option can change at all; an option without any serves another call."""
 
@@ -180,6 +181,9 @@ def _worth_trying(current: Options) -> Iterator[dict[str, Any]]:
         now = getattr(current, field.name)
         if field.name == "nfe":
             yield from _fewer_evaluations(current)
+        elif field.name == "graphs":  # bring along what they cannot do without
+            needed = {name: True for name in ("graphs", "buckets", "hoist") if not getattr(current, name)}
+            yield from [needed] if "graphs" in needed else [{"graphs": False}]
         else:
             yield from (
                 {field.name: value} for value in _values(field.name, hints[field.name]) if value != now

@@ -91,7 +91,7 @@ def evidence(options: Options, seen: Observations) -> Evidence:
 
     The kernel alone is no proof: it may be the one that torch would have chosen.
     """
-    held, calls = seen.counts["held calls"], seen.counts["calls"]
+    held, calls = seen.counts["held calls"], seen.ran("calls", "transformer")
     if options.attention == "auto":
         return Evidence(not held, "torch chose")
     if calls and not held:

@@ -6,7 +6,8 @@ compilation of one code object, and counts them by process: each engine compiles
 no number of engines in a process uses up another's.
 
 No mode records CUDA graphs: recorded block by block, they are replayed over each other's outputs
-(pytorch/pytorch#152887).
+(pytorch/pytorch#152887). `max-autotune` is Inductor's `max-autotune-no-cudagraphs`; `graphs` records whole
+evaluations of what is compiled here.
 """
 
 from __future__ import annotations
@@ -135,8 +136,8 @@ def evidence(options: Options, seen: Observations) -> Evidence:
     ran, blocks = counts["graphs transformer"], max(1, counts["compilable transformer"])
     if options.compile == "off":
         return Evidence(ran == 0, f"{ran} compiled graphs ran")
-    due = counts["calls"] * blocks
-    decoded, decodes = counts["graphs vocoder"], counts["decodes"]
+    due = seen.ran("calls", "transformer") * blocks
+    decoded, decodes = counts["graphs vocoder"], seen.ran("decodes", "vocoder")
     kept, made = (counts[name] for name in LOOKUPS)
     whole = ran == due or (ran > due and counts["failed batches"] > 0)
     return Evidence(

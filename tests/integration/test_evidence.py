@@ -18,11 +18,14 @@ from engine.optimizations import (
     hoist,
 )
 from engine.options import searched
+from tests.unit import card
 
 TEXT = "Hello there, 9 of you!"
 MODULES = {step.__name__.rpartition(".")[2]: step for step in STEPS}
 COMPILED = {"compile": "default", "int8": "dynamic", "attention": "flash", "buckets": True, "hoist": True}
 """Where the work is done inside compiled code, it has to be seen all the same."""
+CARD = {"graphs": True, "buckets": True, "hoist": True}
+"""What needs a card; a made-up one."""
 CASES = [
     ("precision", {"precision": "bf16"}),
     ("precision", {"precision": "fp16"}),
@@ -40,6 +43,7 @@ CASES = [
     ("reading", {"reading": "chat"}),
     ("hoist", {"hoist": True}),
     ("hoist", {"hoist": True, "guidance": "reuse", "solver": "heun"}),
+    ("graphs", CARD),
     ("guidance", {"guidance": "separate"}),
     ("guidance", {"guidance": "interval", "nfe": 8}),
     ("guidance", {"guidance": "reuse"}),
@@ -71,6 +75,8 @@ def options(request: pytest.FixtureRequest) -> dict[str, Any]:
         for package in ("onnx", "onnxscript", "onnxruntime"):
             pytest.importorskip(package, reason="needs the onnx extra")
     found: dict[str, Any] = request.param
+    if found.keys() & card.TOGGLES:
+        card.insert(request.getfixturevalue("monkeypatch"))
     return found
 
 

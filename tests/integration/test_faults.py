@@ -31,6 +31,7 @@ from engine.gate.verdict.judge import Accepted
 from engine.options import Options
 from tests.studies import faults
 from tests.studies.faults import Trial
+from tests.unit import card
 from tests.unit.gate import builders, simulated
 from tests.unit.gate.simulated import Fault, assembled, judged, measured, settings
 from tests.unit.gate.trees import machines
@@ -82,6 +83,7 @@ TOGGLES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "first_piece": ("engine.loading.first_piece", "apply", {"first_piece": 30}),
     "reading": ("engine.loading.reading", "apply", {"reading": "chat"}),
     "hoist": ("engine.loading.hoist", "apply", {"hoist": True}),
+    "graphs": ("engine.loading.graphs", "apply", {"graphs": True, "buckets": True, "hoist": True}),
     "guidance": ("engine.sampler", "Guided", {"guidance": "separate"}),
     "cfg_strength": ("engine.sampler", "Guided", {"cfg_strength": 5.0}),
     "solver": ("engine.sampler", "solver", {"solver": "midpoint"}),
@@ -341,6 +343,8 @@ def test_a_toggle_made_a_no_op_is_caught(
 ) -> None:
     """A real engine in which one toggle does nothing: its own evidence says so, and the gate fails."""
     where, name, setting = TOGGLES[toggle]
+    if toggle in card.TOGGLES:
+        card.insert(monkeypatch)
     module = import_path(where)
     plain = without(getattr(module, name), Options(nfe=2))
     monkeypatch.setattr(module, name, plain)

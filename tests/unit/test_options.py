@@ -302,6 +302,7 @@ def test_every_option_declares_its_help_and_whether_it_is_lossless() -> None:
         "batch",
         "guidance",
         "hoist",
+        "graphs",
     }
     assert all(field.metadata["help"] for field in dataclasses.fields(Options))
 
