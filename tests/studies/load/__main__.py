@@ -24,6 +24,8 @@ from tests.studies.load.record import Limits, Record
 
 RECORD = ROOT / "baselines" / "load.json"
 MINUTES, LONG_MINUTES = 2.0, 30.0
+WIDTH = 110
+"""Columns of the table where nobody's terminal has a say."""
 
 
 def main(
@@ -52,7 +54,7 @@ def main(
         say=lambda what: messages.print(f"load: {what}"),
     )
     write_atomically(out, found.model_dump_json(indent=1) + "\n")
-    Console().print(table(found))
+    Console(width=None if Console().is_terminal else WIDTH).print(table(found))
     broken = found.broken()
     for sentence in broken:
         messages.print(f"load: {sentence}", style="red")
