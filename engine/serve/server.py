@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging.config
+import math
 import signal
 import socket
 from collections.abc import Iterator
@@ -94,7 +95,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                timeout_graceful_shutdown=int(config.stop_seconds) or None,
+                timeout_graceful_shutdown=max(1, math.ceil(config.stop_seconds)),
                 timeout_keep_alive=30,
                 h11_max_incomplete_event_size=65_536,
             )
