@@ -114,7 +114,6 @@ def test_a_client_that_goes_is_not_computed_for_and_others_are_served(server: Se
     """Half-way through a stream, and while it waits."""
     with server.http.stream("POST", "/api/tts/stream", json={"text": LONG * 3, "format": "pcm"}) as response:
         next(response.iter_raw())
-    raw = socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])))
     body = b'{"text": "Nobody hears this."}'
     lines = (
         "POST /api/tts HTTP/1.1",
@@ -122,8 +121,9 @@ def test_a_client_that_goes_is_not_computed_for_and_others_are_served(server: Se
         "Content-Type: application/json",
         f"Content-Length: {len(body)}",
     )
-    raw.sendall("".join(f"{line}\r\n" for line in (*lines, "")).encode() + body)
-    raw.close()
+    for sent in (body, body[:9], b""):  # all of it, a part, the head alone
+        with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as raw:
+            raw.sendall("".join(f"{line}\r\n" for line in (*lines, "")).encode() + sent)
     assert server.say("Somebody hears this.").status_code == 200
 
 
