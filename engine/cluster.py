@@ -9,15 +9,15 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from engine.errors import EngineError, UsageError
 
 LOCAL = "local"
 """In place of an address: a Ray of one's own on this machine."""
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
-"""No statistics are sent to Ray's makers."""
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1"}
+"""No statistics are sent to Ray's makers, and an ordinary end by SIGTERM prints no stack."""
 STORE_BYTES = 256 << 20
 """Of the local object store: texts go in and audio comes out, a few of each at a time."""
 
@@ -44,6 +44,28 @@ def ray() -> Any:
 
 
 @contextlib.contextmanager
+def prepared(address: str) -> Iterator[None]:
+    """The environment that Ray is imported and started in, for as long as the context lasts.
+
+    Ray reads it when it is imported: whoever imports it before `joined` does it within this. A local Ray
+    listens on loopback alone; its token keeps this machine's other users out, and is kept nowhere.
+    """
+    token = os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32)
+    closed = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    variables = {**QUIET, **(closed if address == LOCAL else {})}
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
 def joined(address: str, cpus: int | None = None) -> Iterator[Any]:
     """Ray, connected for as long as the context lasts.
 
@@ -54,20 +76,13 @@ def joined(address: str, cpus: int | None = None) -> Iterator[Any]:
     Raises:
         ClusterError: Ray is missing, nobody answers there, or a local one would be open to other machines.
     """
-    local = address == LOCAL
-    # A local Ray listens on loopback alone; the token keeps this machine's other users out, and is forgotten.
-    own = {
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-    }
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_environment({**QUIET, **(own if local else {})}))
+        stack.enter_context(prepared(address))
         module = ray()
         stack.callback(module.shutdown)
         # Ray prints what dies to stdout, where a program may be reading.
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))
-        if local:
+        if address == LOCAL:
             _start(module, cpus, stack)
         else:
             _join(module, address)
@@ -93,7 +108,7 @@ def _start(module: Any, cpus: int | None, stack: contextlib.ExitStack) -> None:
             raise ClusterError(
                 f"a local Ray at {node['NodeManagerAddress']}",
                 "one that no other machine can reach",
-                "Import ray nowhere before it",
+                "Import ray within engine.cluster.prepared",
             )
 
 
@@ -142,21 +157,6 @@ def share(
             "Ask for fewer, or add machines",
         )
     return workers or room, need
-
-
-@contextlib.contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """These variables for as long as the context lasts, for the processes that are started in it too."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _first_line(error: Exception) -> str:

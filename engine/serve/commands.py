@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from engine.errors import UsageError
 from engine.flags import toggle_flags
+
+if TYPE_CHECKING:
+    from engine.serve.config import Config
 
 
 @functools.partial(toggle_flags, without=("batch",))
@@ -37,6 +40,17 @@ def serve(
     insecure: Annotated[
         bool | None, typer.Option("--insecure", help="listen beyond this machine without a key")
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[ADDRESS]",
+            help="speak on a Ray cluster, such as 10.0.0.1:6379; without an address on one started here",
+        ),
+    ] = None,
+    replicas: Annotated[
+        str | None,
+        typer.Option(help="of --cluster, a GPU or --threads cores (1) each: 2, or 1-4 as requests come (1)"),
+    ] = None,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="show the settings that result, and end")
     ] = False,
@@ -45,6 +59,7 @@ def serve(
 
     \b
     ishowtts serve
+    ishowtts serve --cluster --replicas 2
     curl -s localhost:8000/api/tts -H 'content-type: application/json' -d '{"text": "Hello!"}' -o hello.wav
 
     Settings come from the file, then from the environment (ISHOWTTS_SERVE_PORT=9000), then from flags; what
@@ -57,6 +72,8 @@ def serve(
         "uploads": uploads, "log_level": log_level, "insecure": insecure,
         "preset": toggles.pop("preset", None),
     }  # fmt: skip
+    if replicas is not None and cluster is None:
+        raise UsageError(f"--replicas {replicas} without --cluster", "both", "Add --cluster")
     given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
     try:
         from engine.serve import server
@@ -69,7 +86,22 @@ def serve(
     if print_config:
         Console(soft_wrap=True, highlight=False, markup=False).print(settings.shown())
         return
-    server.run(settings)
+    if cluster is None:
+        server.run(settings)
+    else:
+        _run_on_cluster(settings, cluster, replicas)
+
+
+def _run_on_cluster(settings: Config, address: str, replicas: str | None) -> None:
+    """Serve with the replicas of a cluster."""
+    from engine.cluster import prepared, ray
+    from engine.serve import server
+
+    with prepared(address):
+        ray()
+        from engine.serve.cluster import ClusterSpeaker, Where
+
+        server.run(settings, functools.partial(ClusterSpeaker, Where.parse(address, replicas)))
 
 
 COMMANDS = (serve,)

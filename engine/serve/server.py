@@ -8,7 +8,7 @@ import logging.config
 import math
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +29,24 @@ WARM_WORDS = "Hello."
 BACKLOG = 2048
 
 
-def run(config: Config) -> None:
+def one_machine(config: Config, metrics: Metrics) -> Speaker:
+    """The speaker of a service that loads its engine in this process."""
+    return Speaker(
+        lambda: load(config),
+        batch=config.batch,
+        batch_wait=config.batch_wait_ms / 1000,
+        queue=config.queue,
+        overload=config.overload,
+        listener=metrics,
+    )
+
+
+def run(config: Config, make: Callable[[Config, Metrics], Speaker] = one_machine) -> None:
     """Serve until SIGTERM or SIGINT: what is being spoken is finished, what waits is refused.
+
+    Args:
+        config: all that can be set.
+        make: makes the speaker.
 
     Raises:
         UsageError: the address cannot be listened on.
@@ -40,14 +56,7 @@ def run(config: Config) -> None:
     logging.config.dictConfig(configuration(config.log_level))
     holder: list[Speaker] = []
     metrics = Metrics(lambda: holder[0] if holder else None)
-    speaker = Speaker(
-        lambda: load(config),
-        batch=config.batch,
-        batch_wait=config.batch_wait_ms / 1000,
-        queue=config.queue,
-        overload=config.overload,
-        listener=metrics,
-    )
+    speaker = make(config, metrics)
     holder.append(speaker)
     server = Server(create_app(config, speaker, metrics), speaker, config)
     host, port = listener.getsockname()[:2]
