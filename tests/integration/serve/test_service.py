@@ -127,6 +127,23 @@ def test_a_client_that_goes_is_not_computed_for_and_others_are_served(server: Se
     assert server.say("Somebody hears this.").status_code == 200
 
 
+def test_texts_of_every_kind_are_speech_or_a_sentence(server: Server) -> None:
+    """Scripts, controls, marks and markup; the service goes on."""
+    texts = (
+        "😀😀", "你好", "a\u0301\u0301\u0301\u0301", "\x00\x07", "\u202eback", "<b>x</b>", "!?!?", "w" * 99,
+    )  # fmt: skip
+    for text in texts:
+        response = server.say(text)
+        assert response.status_code in (200, 422), (text, response.text)
+        if response.status_code == 200:
+            wave = samples(response.content)
+            assert len(wave)
+            assert np.isfinite(wave).all()
+        else:
+            assert response.json()["error"]["message"].endswith("."), response.text
+    assert server.say("Hello.").status_code == 200
+
+
 def test_many_clients_at_once_lose_nothing(server: Server) -> None:
     """Each of 200 gets audio, or 429 with the time to come back; none an error, and none nothing."""
 
