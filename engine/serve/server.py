@@ -89,7 +89,9 @@ def load(config: Config) -> Engine:
     if config.warmup:
         if config.options.buckets:
             tts.warmup()
-        for voice in known.values():
+        # The service's own voices, which nobody has tried yet, and else the one that speaks by default.
+        default = config.voice or next(iter(known))
+        for voice in {**voices, default: known[default]}.values():
             tts.synthesize(WARM_WORDS if "en" in tts.checkpoint.languages else "你好", voice)
     return tts
 
