@@ -48,12 +48,17 @@ def turn(heads: Tensor, angles: Tensor) -> Tensor:
 
 
 class TabledAttention:
-    """Upstream's `AttnProcessor` for torch's attention, with its attributes; `rope` is the table."""
+    """Upstream's `AttnProcessor` for torch's attention, with its attributes; `rope` is the table.
+
+    `kernel`, where it is set, takes the place of torch's attention: q, k, v [b, h, n, d/h] and the mask
+    [b, n] that is obeyed -> [b, n, d].
+    """
 
     def __init__(self, upstreams: Any) -> None:
         self.pe_attn_head = upstreams.pe_attn_head  # heads that are turned; None: all of them
         self.attn_backend = upstreams.attn_backend
         self.attn_mask_enabled = upstreams.attn_mask_enabled
+        self.kernel: Any = None
 
     def __call__(self, attn: Any, x: Tensor, mask: Tensor | None = None, rope: Any = None) -> Tensor:
         """`x` [b, n, d] -> [b, n, d]; `mask` [b, n] is true where there is something."""
@@ -66,9 +71,14 @@ class TabledAttention:
         q = q if attn.q_norm is None else attn.q_norm(q)
         k = k if attn.k_norm is None else attn.k_norm(k)
         q, k = self._turned(q, rope), self._turned(k, rope)
-        obeyed = mask[:, None, None] if mask is not None and self.attn_mask_enabled else None  # [b, 1, 1, n]
-        out: Tensor = functional.scaled_dot_product_attention(q, k, v, attn_mask=obeyed)
-        out = attn.to_out[1](attn.to_out[0](out.transpose(1, 2).flatten(2)))
+        obeyed = mask if self.attn_mask_enabled else None
+        out: Tensor
+        if self.kernel is not None:
+            out = self.kernel(q, k, v, obeyed)
+        else:
+            wide = None if obeyed is None else obeyed[:, None, None]  # [b, 1, 1, n]
+            out = functional.scaled_dot_product_attention(q, k, v, attn_mask=wide).transpose(1, 2).flatten(2)
+        out = attn.to_out[1](attn.to_out[0](out))
         return out if mask is None else out.masked_fill(~mask[..., None], 0.0)
 
     def _turned(self, heads: Tensor, angles: Tensor) -> Tensor:

@@ -31,7 +31,12 @@ RULES = {
 }
 """Butcher's tableau of each solver: where its stages lie in a step, and how much each counts."""
 
-KERNELS = ("aten::_scaled_dot_product_", "onednn::qlinear_pointwise")
+KERNELS = (
+    "aten::_scaled_dot_product_",
+    "onednn::qlinear_pointwise",
+    "mkldnn::_linear_pointwise",
+    "ishowtts_cpu::",
+)
 """Beginnings of the names of kernels worth counting."""
 
 STAGES = ("reference", "text", "sampling", "vocoder")

@@ -23,6 +23,7 @@ from engine.optimizations import (
     graphs,
     hoist,
     int8,
+    linears,
     precision,
     reading,
     reference_cache,
@@ -39,6 +40,7 @@ from engine.vocoder import VocosVocoder
 STEPS = (
     precision,
     int8,
+    linears,
     vocoder_precision,
     buckets,
     batch,

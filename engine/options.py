@@ -16,8 +16,9 @@ Precision = Literal["fp32", "bf16", "fp16"]
 Compile = Literal["off", "default", "max-autotune"]
 Schedule = Literal["uniform", "sway", "epss", "searched"]
 Solver = Literal["euler", "midpoint", "heun"]
-Int8 = Literal["off", "dynamic"]
-Attention = Literal["auto", "math", "flash", "efficient", "cudnn"]
+Int8 = Literal["off", "dynamic", "fused"]
+Attention = Literal["auto", "math", "flash", "efficient", "cudnn", "fused"]
+Linears = Literal["auto", "onednn"]
 VocoderBackend = Literal["torch", "onnx"]
 Reading = Literal["auto", "raw", "chat"]
 Guidance = Literal["packed", "separate", "interval", "reuse"]
@@ -76,10 +77,18 @@ class Options:
     )
     int8: Int8 = _toggle(
         "off",
-        "8-bit weights and activations in the transformer's blocks, scaled as they come (CPU)",
+        "8-bit weights and activations in the transformer's blocks, scaled as they come; fused: with norms, "
+        "gates and activations in the same pass (CPU)",
         lossless=False,
     )
-    attention: Attention = _toggle("auto", "the kernel that torch's attention is held to", lossless=True)
+    attention: Attention = _toggle(
+        "auto",
+        "the kernel that torch's attention is held to, or fused: our own, in bf16 (CPU)",
+        lossless=("auto", "math", "flash", "efficient", "cudnn"),
+    )
+    linears: Linears = _toggle(
+        "auto", "the library that multiplies fp32 linears: torch's choice or oneDNN (CPU)", lossless=True
+    )
     vocoder_backend: VocoderBackend = _toggle(
         "torch", "what runs the vocoder's network: torch or ONNX Runtime", lossless=True
     )
@@ -283,6 +292,21 @@ CONFLICTS: tuple[tuple[Callable[[Options], bool], str, str], ...] = (
         lambda o: o.guidance == "reuse" and o.nfe < 2,
         "two evaluations or more with guidance='reuse', which reuses the first one's direction",
         "Raise nfe, or use guidance='packed'",
+    ),
+    (
+        lambda o: "fused" in (o.int8, o.attention) and not o.hoist,
+        "hoist with int8='fused' or attention='fused', which stand in the forward pass that it brings",
+        "Add hoist=True",
+    ),
+    (
+        lambda o: "fused" in (o.int8, o.attention) and (o.precision != "fp32" or o.compile != "off"),
+        "precision='fp32' and compile='off' with int8='fused' or attention='fused': they round by themselves",
+        "Drop one of the two",
+    ),
+    (
+        lambda o: o.linears != "auto" and (o.precision != "fp32" or o.compile != "off" or o.int8 != "off"),
+        "precision='fp32', compile='off' and int8='off' with linears: it multiplies plain fp32 linears",
+        "Drop one of the two",
     ),
     (
         lambda o: o.attention == "math" and o.compile != "off",

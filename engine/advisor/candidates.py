@@ -27,6 +27,7 @@ TOUCHES: Mapping[str, tuple[str, ...]] = {
     "vocoder_precision": ("vocoder",),
     "int8": ("sampling",),
     "attention": ("sampling",),
+    "linears": ("sampling",),
     "vocoder_backend": ("vocoder",),
     "compile": ("sampling", "vocoder"),
     "reference_cache": ("reference",),
@@ -185,9 +186,10 @@ def _worth_trying(current: Options) -> Iterator[dict[str, Any]]:
             needed = {name: True for name in ("graphs", "buckets", "hoist") if not getattr(current, name)}
             yield from [needed] if "graphs" in needed else [{"graphs": False}]
         else:
-            yield from (
-                {field.name: value} for value in _values(field.name, hints[field.name]) if value != now
-            )
+            values = [value for value in _values(field.name, hints[field.name]) if value != now]
+            for value in values:  # fused kernels stand in the forward pass that hoist brings
+                more = {"hoist": True} if value == "fused" and not current.hoist else {}
+                yield {field.name: value, **more}
 
 
 def _values(name: str, hint: Any) -> tuple[Any, ...]:

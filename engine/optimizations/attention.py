@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from engine import fused, native
 from engine.errors import DeviceError
 from engine.evidence import Evidence, Observations, watching
 from engine.optimizations import Parts
@@ -26,6 +27,12 @@ def apply(parts: Parts, options: Options, seen: Observations) -> Parts:
     """
     if options.attention == "auto":
         return parts
+    if options.attention == "fused":
+        blocks = fused.check_heads(parts.model.transformer, "attention='fused'")
+        for block in blocks:
+            block.attn.processor.kernel = fused.attention
+        seen.add("attention blocks", len(blocks))
+        return dataclasses.replace(parts, around=watching(parts.around, seen))
     held = functools.partial(hold, options.attention, seen)
     return dataclasses.replace(parts, around=(*watching(parts.around, seen), held))
 
@@ -67,6 +74,11 @@ def check_device(options: Options, device: str) -> None:
     """
     if options.attention == "auto":
         return
+    if options.attention == "fused":
+        if device != "cpu":
+            raise DeviceError(f"attention='fused' on {device}", "a CPU", "Use attention='auto'")
+        native.check()
+        return
     import torch
 
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[options.precision]
@@ -92,6 +104,9 @@ def evidence(options: Options, seen: Observations) -> Evidence:
     The kernel alone is no proof: it may be the one that torch would have chosen.
     """
     held, calls = seen.counts["held calls"], seen.ran("calls", "transformer")
+    blocks = seen.counts["attention blocks"]
+    if options.attention == "fused" or blocks:
+        return _evidence_of_fused(options, seen, blocks)
     if options.attention == "auto":
         return Evidence(not held, "torch chose")
     if calls and not held:
@@ -104,4 +119,16 @@ def evidence(options: Options, seen: Observations) -> Evidence:
         0 < calls <= held and bool(kernels) and all(name.startswith(wanted) for name in kernels),
         f"{held} of {calls} calls held; in one of them "
         + (", ".join(f"{n} of {name}" for name, n in sorted(kernels.items())) or "no kernel seen"),
+    )
+
+
+def _evidence_of_fused(options: Options, seen: Observations, blocks: int) -> Evidence:
+    """The kernel ran once for every block in one call of the transformer."""
+    if options.attention != "fused" or not blocks:
+        return Evidence(False, f"{blocks} blocks with fused attention")
+    if not seen.counts["watched calls"]:
+        return Evidence(None, "no call watched yet")
+    ran = seen.counts[f"kernel {native.NAMESPACE}::attention"]
+    return Evidence(
+        ran == blocks, f"{ran} fused attentions in a call of the transformer with {blocks} blocks"
     )

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any
 
+from engine import fused, native
 from engine.errors import DeviceError, OptionsError
 from engine.evidence import Evidence, Observations, watching
 from engine.optimizations import Parts
@@ -39,6 +40,12 @@ def apply(parts: Parts, options: Options, seen: Observations) -> Parts:
     if options.int8 == "off":
         return parts
     transformer = parts.model.transformer
+    if options.int8 == "fused":
+        blocks = fused.check(transformer, "int8='fused'")
+        for index, block in enumerate(blocks):
+            transformer.transformer_blocks[index] = fused.block(block, first=index == 0)
+        seen.add("fused blocks", len(blocks))
+        return dataclasses.replace(parts, around=watching(parts.around, seen))
     linears = layers(transformer)
     top = largest_weight()
     for name, linear in linears.items():
@@ -177,6 +184,8 @@ def check_device(options: Options, device: str) -> None:
     Raises:
         DeviceError: the product runs on CPUs only.
     """
+    if options.int8 == "fused" and device == "cpu":
+        native.check()
     if options.int8 != "off" and device != "cpu":
         raise DeviceError(
             f"int8={options.int8!r} on {device}",
@@ -187,7 +196,9 @@ def check_device(options: Options, device: str) -> None:
 
 def evidence(options: Options, seen: Observations) -> Evidence:
     """8-bit products that the dispatcher saw in one call of the transformer, against the layers replaced."""
-    layers = seen.counts["int8 layers"]
+    layers, blocks = seen.counts["int8 layers"], seen.counts["fused blocks"]
+    if options.int8 == "fused" or blocks:
+        return _evidence_of_fused(options, seen, blocks)
     if options.int8 == "off" or not layers:
         return Evidence((options.int8 == "off") == (layers == 0), f"{layers} layers replaced")
     if not seen.counts["watched calls"]:
@@ -196,3 +207,15 @@ def evidence(options: Options, seen: Observations) -> Evidence:
     return Evidence(
         ran == layers, f"{ran} 8-bit products in one call of the transformer with {layers} layers"
     )
+
+
+def _evidence_of_fused(options: Options, seen: Observations, blocks: int) -> Evidence:
+    """Each of the three operations ran once for every block in one call of the transformer."""
+    if options.int8 != "fused" or not blocks:
+        return Evidence(False, f"{blocks} blocks fused")
+    if not seen.counts["watched calls"]:
+        return Evidence(None, "no call watched yet")
+    names = ("project", "merge", "feed")
+    ran = [seen.counts[f"kernel {native.NAMESPACE}::{name}"] for name in names]
+    shown = ", ".join(f"{count} of {name}" for name, count in zip(names, ran, strict=True))
+    return Evidence(ran == [blocks] * 3, f"{shown} in one call of the transformer with {blocks} blocks")

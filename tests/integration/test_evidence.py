@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from engine import Engine, Options, Voice, dit, sampler, text
+from engine import Engine, Options, Voice, dit, native, sampler, text
 from engine.loading import STEPS, load
 from engine.optimizations import (
     compile,
@@ -26,12 +26,17 @@ COMPILED = {"compile": "default", "int8": "dynamic", "attention": "flash", "buck
 """Where the work is done inside compiled code, it has to be seen all the same."""
 CARD = {"graphs": True, "buckets": True, "hoist": True}
 """What needs a card; a made-up one."""
+FUSED = {"int8": "fused", "attention": "fused", "hoist": True}
+"""The kernels of our own."""
+needs_kernels = pytest.mark.skipif(bool(native.missing()), reason=f"kernels: {native.missing()}")
 CASES = [
     ("precision", {"precision": "bf16"}),
     ("precision", {"precision": "fp16"}),
     ("vocoder_precision", {"vocoder_precision": "bf16"}),
     ("vocoder_precision", {"vocoder_precision": "fp16"}),
     ("int8", {"int8": "dynamic"}),
+    *(pytest.param(name, FUSED, marks=needs_kernels) for name in ("int8", "attention")),
+    ("linears", {"linears": "onednn"}),
     ("attention", {"attention": "math"}),
     ("attention", {"attention": "flash"}),
     ("vocoder_backend", {"vocoder_backend": "onnx"}),

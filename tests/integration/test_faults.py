@@ -75,6 +75,7 @@ TOGGLES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "vocoder_precision": ("engine.loading.vocoder_precision", "apply", {"vocoder_precision": "bf16"}),
     "int8": ("engine.loading.int8", "apply", {"int8": "dynamic"}),
     "attention": ("engine.loading.attention", "apply", {"attention": "math"}),
+    "linears": ("engine.loading.linears", "apply", {"linears": "onednn"}),
     "vocoder_backend": ("engine.loading.vocoder_backend", "apply", {"vocoder_backend": "onnx"}),
     "compile": ("engine.loading.compile", "apply", {"compile": "default"}),
     "reference_cache": ("engine.loading.reference_cache", "apply", {"reference_cache": True}),

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine import Engine, Options, Voice, sampler
+from engine import Engine, Options, Voice, native, sampler
 from engine.errors import EngineError, OptionsError
 from engine.loading import load
 from engine.optimizations import int8
@@ -29,6 +29,9 @@ from engine.requests import Request
 TEXT = "Hello there, chat!"
 LOSSLESS = 1e-3
 INT8 = 0.08
+ATTENTION = 0.01
+"""How far attention in bf16 may move a mel."""
+needs_kernels = pytest.mark.skipif(bool(native.missing()), reason=f"kernels: {native.missing()}")
 """Relative L2 on an untrained model, which magnifies what changes in it."""
 
 
@@ -129,6 +132,29 @@ def test_int8_stays_close_to_what_it_rounds(
         distance(rounded, tiny(precision=precision, int8="dynamic", hoist=True).synthesize(TEXT, voice).mel)
         <= INT8
     )
+
+
+@needs_kernels
+def test_fused_kernels_stay_close_to_what_they_round(tiny: Callable[..., Engine], voice: Voice) -> None:
+    """Each alone and both; padded and beside others a sequence stays what it is alone."""
+    plain = tiny(hoist=True).synthesize(TEXT, voice).mel
+    for more, bound in (
+        ({"attention": "fused"}, ATTENTION),
+        ({"int8": "fused"}, INT8),
+        ({"int8": "fused", "attention": "fused"}, INT8),
+    ):
+        alone = tiny(hoist=True, **more).synthesize(TEXT, voice).mel
+        assert 0 < distance(plain, alone) <= bound, more
+        padded = tiny(hoist=True, buckets=True, batch=2, **more)
+        for audio in padded.synthesize_batch([Request(TEXT, voice), Request("Hi.", voice)])[:1]:
+            assert distance(alone, audio.mel) <= INT8, more
+        assert padded.synthesize(TEXT, voice).mel.shape == alone.shape
+
+
+def test_linears_by_onednn_are_lossless(tiny: Callable[..., Engine], engine: Engine, voice: Voice) -> None:
+    """The same sums in another order."""
+    moved = distance(engine.synthesize(TEXT, voice).mel, tiny(linears="onednn").synthesize(TEXT, voice).mel)
+    assert moved <= LOSSLESS
 
 
 def test_int8_touches_the_blocks_linears_alone(tiny: Callable[..., Engine], engine: Engine) -> None:
@@ -385,6 +411,7 @@ def test_lossless_options_are_the_ones_tested_here() -> None:
         "compile",
         "guidance",
         "hoist",
+        "linears",
         "reference_cache",
         "vocoder_backend",
     }

@@ -18,7 +18,6 @@ from engine.options import (
     PRESETS,
     SOLVER_STAGES,
     Compile,
-    Int8,
     Options,
     Precision,
     searched,
@@ -36,7 +35,7 @@ VALID = st.builds(
     Options,
     precision=st.sampled_from(get_args(Precision)),
     vocoder_precision=st.sampled_from(get_args(Precision)),
-    int8=st.sampled_from(get_args(Int8)),
+    int8=st.sampled_from(("off", "dynamic")),
     compile=st.sampled_from(get_args(Compile)),
     reference_cache=st.booleans(),
     nfe=st.sampled_from(EPSS_STEPS),
@@ -295,6 +294,7 @@ def test_every_option_declares_its_help_and_whether_it_is_lossless() -> None:
     lossless = {field.name: field.metadata["lossless"] for field in dataclasses.fields(Options)}
     assert {name for name, keeps in lossless.items() if keeps} == {
         "attention",
+        "linears",
         "vocoder_backend",
         "compile",
         "reference_cache",
