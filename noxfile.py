@@ -249,6 +249,16 @@ def study(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
+def load(session: nox.Session) -> None:
+    """Hold the service to the limits in baselines/load.json: requests a minute, waiting, memory, losses.
+
+    About four minutes; `-- --long` watches memory for half an hour. Exits 1 where a limit does not hold.
+    """
+    prepare(session)
+    judge(session, [str(PYTHON), "-m", "tests.studies.load", *session.posargs])
+
+
+@nox.session(venv_backend="none", default=False)
 def lint(session: nox.Session) -> None:
     """Run ruff and import-linter."""
     prepare(session)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
+import re
 import secrets
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +20,8 @@ LOCAL = "local"
 """In place of an address: a Ray of one's own on this machine."""
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1"}
 """No statistics are sent to Ray's makers, and an ordinary end by SIGTERM prints no stack."""
+KNOCK_SECONDS = 10.0
+"""How long a cluster has to take a connection."""
 STORE_BYTES = 256 << 20
 """Of the local object store: texts go in and audio comes out, a few of each at a time."""
 
@@ -99,9 +103,11 @@ def _start(module: Any, cpus: int | None, stack: contextlib.ExitStack) -> None:
             num_cpus=cpus or len(os.sched_getaffinity(0)), object_store_memory=STORE_BYTES,
             include_dashboard=False, log_to_driver=False, logging_level="error", _temp_dir=folder,
         )  # fmt: skip
-    except (OSError, RuntimeError, ValueError, TimeoutError) as error:
+    except Exception as error:  # it raises plain ones too, as where starting takes too long
         raise ClusterError(
-            f"a local Ray ({_first_line(error)})", "one that starts", "See that memory and disk have room"
+            f"a local Ray ({_first_line(error)})",
+            "one that starts",
+            "Try again once the machine is less busy, and see that memory and disk have room",
         ) from error
     for node in module.nodes():
         if not ipaddress.ip_address(node["NodeManagerAddress"]).is_loopback:
@@ -113,10 +119,12 @@ def _start(module: Any, cpus: int | None, stack: contextlib.ExitStack) -> None:
 
 
 def _join(module: Any, address: str) -> None:
-    """Join the cluster at an address."""
+    """Join the cluster at an address, once something answers there: Ray itself tries for minutes."""
     try:
+        if named := re.fullmatch(r"(?:ray://)?\[?([^\]]+?)\]?:(\d+)/?", address):
+            socket.create_connection((named[1], int(named[2])), KNOCK_SECONDS).close()
         module.init(address=address, log_to_driver=False, logging_level="error")
-    except (OSError, RuntimeError, ValueError, TimeoutError) as error:
+    except (OSError, RuntimeError, ValueError, OverflowError) as error:
         raise ClusterError(
             f"--cluster {address} ({_first_line(error)})",
             "the address of a Ray that runs, such as 10.0.0.1:6379, or none",

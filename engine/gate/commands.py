@@ -43,6 +43,9 @@ def gate(
     blocks: Annotated[
         int | None, typer.Option(help="blocks of live pairs at most (10); with --limits: processes (3)")
     ] = None,
+    through: Annotated[
+        str | None, typer.Option(help="http: time POST /api/tts of each revision's own service")
+    ] = None,
     minutes: Annotated[
         float | None, typer.Option(help="no block begins that would end later (14; --quick: 3)")
     ] = None,
@@ -96,7 +99,7 @@ def gate(
         baseline=baseline, threshold=threshold, force=force, accept_looser=accept_looser,
         accept_changed_output=accept_changed_output, accept_more_work=accept_more_work, records=records,
         keep=keep, seed=seed, quality=not no_quality, recogniser=recogniser, votes=tuple(votes or ()),
-        record=record,
+        record=record, through=through,
     )  # fmt: skip
     messages = Console(stderr=True, soft_wrap=True, highlight=False)
     outcome = run.gate(request, lambda said: messages.print(said, style="dim", markup=False))

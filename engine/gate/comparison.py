@@ -158,9 +158,21 @@ def _base(request: Request, root: Path, head: str, dirty: bool) -> Base:
 
 
 def _questions(request: Request, selection: Selection, compared: bool) -> tuple[Question, ...]:
-    """Change or toggles, and limits and drift where the machine has them or nothing else can be asked."""
+    """Change or toggles, and limits and drift where the machine has them or nothing else can be asked.
+
+    Raises:
+        UsageError: times through the service, and nothing to compare them with.
+    """
     toggles = request.against_options is not None
     first: tuple[Question, ...] = (("toggles" if toggles else "change"),) if compared else ()
+    if request.through is not None:
+        if not compared:
+            raise UsageError(
+                f"--through {request.through} without a base",
+                "something to compare",
+                "Add --against REVISION",
+            )
+        return first
     alone, baseline = not compared, selection.baseline
     limits: tuple[Question, ...] = ("limits",) if alone or (baseline.products and not toggles) else ()
     drift: tuple[Question, ...] = ("drift",) if alone or (baseline.sessions and not toggles) else ()

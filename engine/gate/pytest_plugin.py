@@ -50,6 +50,7 @@ VALUES: dict[str, tuple[type, str]] = {
     "--candidate": (str, "a git revision to judge (default: the checkout as it is)"),
     "--runs": (int, "calls of each workload in each process (as the budget holds)"),
     "--blocks": (int, "blocks of live pairs at most (10); with --limits: processes (3)"),
+    "--through": (str, "http: time POST /api/tts of each revision's own service"),
     "--minutes": (float, "no block begins that would end later (14; --quick: 3)"),
     "--baseline": (Path, "instead of this machine's own"),
     "--threshold": (float, "tolerated slow-down; 0.2 is 20 %%"),

@@ -20,6 +20,7 @@ MINUTES, QUICK_MINUTES = 14.0, 3.0
 QUALITY_MINUTES, QUICK_QUALITY_MINUTES = 5.0, 1.0
 """Of the budget, kept for the quality pass; half of it where that is less."""
 QUICK_WORKLOADS = ("short",)
+HTTP = "http"
 VERDICTS_BESIDE_WORKLOADS = 3
 """Tails, first call and load are verdicts of the family too."""
 
@@ -53,6 +54,8 @@ class Request:
         recogniser: what hears the words (see `judges.words.open_recogniser`).
         votes: files that the listening page saved, on these very outputs; people are judges too.
         record: the run is to be recorded, so it has a base whatever the history holds.
+        through: http: calls are timed through `POST /api/tts` of each revision's own service. Limits and
+            drift are about `synthesize`, so only the change is judged then.
     """
 
     against: str | None = None
@@ -78,9 +81,12 @@ class Request:
     recogniser: str = "pocketsphinx"
     votes: tuple[Path, ...] = ()
     record: bool = False
+    through: str | None = None
 
     def __post_init__(self) -> None:
         self._check_one_question()
+        if self.through not in (None, HTTP):
+            raise UsageError(f"--through {self.through}", HTTP, "Correct it, or leave it out")
         for flag, count in (("--runs", self.runs), ("--blocks", self.blocks), ("--keep", self.keep)):
             if count is not None and count < 1:
                 raise UsageError(f"{flag} {count}", "at least 1", "Raise it")
@@ -101,6 +107,8 @@ class Request:
             (self.limits_only, "--limits", bool(self.votes), "--votes"),
             (self.limits_only, "--limits", self.record, "--record"),
             (bool(self.votes), "--votes", not self.quality, "--no-quality"),
+            (self.limits_only, "--limits", self.through is not None, "--through"),
+            (self.record, "--record", self.through is not None, "--through"),
         ]
         for one, flag, other, second in apart:
             if one and other:

@@ -169,9 +169,15 @@ def assemble(
         processes=measured.processes,
         work={arm: dict(measured.work[arm]) for arm in arms},
         quality=quality,
-        notes=(f"seed of the order of calls: {settings.seed}", *measured.notes),
+        notes=(*_through(request), f"seed of the order of calls: {settings.seed}", *measured.notes),
     )
     return run.model_copy(update={"forced": request.force and not run.fit})
+
+
+def _through(request: Request) -> tuple[str, ...]:
+    """What is said where calls were not `synthesize` itself."""
+    said = "Times are those of POST /api/tts, asked of each revision's own service"
+    return () if request.through is None else (f"{said}; limits and drift are not held",)
 
 
 def finish(request: Request, run: Run, scene: Scene) -> Outcome:

@@ -52,7 +52,7 @@ def look(request: Request, report: Report) -> Scene:
     root, machine = revisions.checkout(), machines.describe()
     selection = select.select(machine.key, _baselines(root, request), request.baseline)
     comparison = comparisons.compare(request, selection, root)
-    material = find_material(comparison.checkpoint)
+    material = dataclasses.replace(find_material(comparison.checkpoint), through=request.through)
     report(f"base: {comparison.base.said}")
     report(f"candidate: {_candidate(comparison)}, {comparison.checkpoint} with {comparison.options}")
     report(selection.said)

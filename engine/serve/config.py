@@ -44,12 +44,13 @@ class VoiceConfig(BaseModel):
     text: str = Field(min_length=1)
 
     def voice(self) -> Voice:
-        """The voice as the engine takes it.
+        """The voice as the engine takes it, its clip read: nothing that happens to the file later matters.
 
         Raises:
             ReferenceClipError: the clip or its text cannot be used.
         """
-        voice = Voice(self.clip, self.text)
+        samples, rate = Voice(self.clip, self.text).read()
+        voice = Voice(samples, self.text, rate)
         voice.prepared()
         return voice
 

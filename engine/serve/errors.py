@@ -25,6 +25,10 @@ class GoneError(EngineError):
     """The client left before its speech was there."""
 
 
+class UnusableVoiceError(EngineError):
+    """A configured voice whose clip has gone: its operator's to mend, so that the client gets 500."""
+
+
 class RefusedError(EngineError):
     """A request that HTTP itself makes wrong: no key, too large, too slow, not found.
 
@@ -35,6 +39,15 @@ class RefusedError(EngineError):
     def __init__(self, status: int, given: str, expected: str, cure: str) -> None:
         super().__init__(given, expected, cure)
         self.status = status
+
+
+def no_speech_in(seconds: float) -> DeadlineError:
+    """What a client is told whose time is over."""
+    return DeadlineError(
+        f"no speech within {seconds:g} s",
+        "a service with less to do, or a shorter text",
+        "Try again later, or ask the operator for a longer deadline",
+    )
 
 
 INTERNAL = (

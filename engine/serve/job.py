@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from engine.audio import Audio
 from engine.requests import Request
-from engine.serve.errors import DeadlineError, GoneError
+from engine.serve.errors import GoneError, no_speech_in
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,11 +74,7 @@ class Job:
         if self.left:
             raise GoneError("a client that left", "one that waits for its speech", "Nothing")
         if not self._pieces and time.monotonic() - self.arrived > self.seconds:
-            raise DeadlineError(
-                f"no speech within {self.seconds:g} s",
-                "a service with less to do, or a shorter text",
-                "Try again later, or ask the operator for a longer deadline",
-            )
+            raise no_speech_in(self.seconds)
 
     def hand(self, audio: Audio | None) -> None:
         """Give the client its speech, a piece of it, or the end of a stream."""

@@ -125,16 +125,16 @@ class Guarded:
 
 
 async def _collected(receive: Receive, most: int) -> bytes | None:
-    parts: list[bytes] = []
+    body = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
-        parts.append(message.get("body", b""))
-        if sum(map(len, parts)) > most:
+        body += message.get("body", b"")
+        if len(body) > most:
             raise _too_large(most)
         if not message.get("more_body", False):
-            return b"".join(parts)
+            return bytes(body)
 
 
 def _too_large(most: int) -> RefusedError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,17 +18,20 @@ from starlette.requests import Request as HttpRequest
 
 from engine.audio import SAMPLE_RATE, Audio
 from engine.errors import OptionsError, OutputError, ReferenceClipError, TextError
+from engine.recording import RATES
 from engine.reference import Voice
 from engine.requests import Request
 from engine.serve import schemas, speech
 from engine.serve.config import Config
-from engine.serve.errors import RefusedError, StoppingError
+from engine.serve.errors import RefusedError, StoppingError, UnusableVoiceError
 from engine.serve.job import Spoken
 from engine.serve.log import KEY, Entry
 from engine.serve.metrics import Metrics
 from engine.serve.speaker import Speaker
 
 PAGE = Path(__file__).with_name("static") / "index.html"
+MOST_SECONDS = 60
+"""No longer clip is decoded: its length is judged by the engine, which cuts out pauses."""
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SAID = {
     400: "no JSON",
@@ -43,6 +47,9 @@ _SAID = {
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": schemas.Problem, "description": said} for status, said in _SAID.items()
 }
+
+
+log = logging.getLogger(__name__)
 
 
 def _audio(*formats: str) -> dict[int | str, dict[str, Any]]:
@@ -79,6 +86,7 @@ class Desk:
 
     def __init__(self, config: Config, speaker: Speaker, metrics: Metrics) -> None:
         self._config, self._speaker, self._metrics = config, speaker, metrics
+        self._own: dict[str, Voice] = {}
 
     async def speak(self, http: HttpRequest, asked: schemas.WholeSpeech) -> Response:
         """Say a text; the answer is the whole audio, its figures in the headers."""
@@ -116,8 +124,9 @@ class Desk:
     ) -> Response:
         """Say a text in the voice of an uploaded clip, which is kept nowhere."""
         http.scope[KEY].voice = "upload"
-        voice = uploaded(await clip.read(), transcript)
         self._check_length(http, text)
+        content = await clip.read()
+        voice = await fastapi.concurrency.run_in_threadpool(uploaded, content, transcript)
         return await self._whole(http, Request(text, voice, seed=seed), format)
 
     async def openai(self, http: HttpRequest, asked: schemas.OpenAISpeech) -> Response:
@@ -193,11 +202,25 @@ class Desk:
         if name is None and self._config.voices:
             name = next(iter(self._config.voices))
         if name in self._config.voices:
-            voice = Voice(self._config.voices[name].clip, self._config.voices[name].text)
+            voice = self._configured(name)
         return Request(
             asked.text, voice, seed=asked.seed, speed=asked.speed, nfe=asked.nfe,
             cfg_strength=asked.cfg_strength,
         )  # fmt: skip
+
+    def _configured(self, name: str) -> Voice:
+        """A voice of the configuration, its clip read once: a request's error never names a file.
+
+        Raises:
+            UnusableVoiceError: a clip that was there when the service was started is no longer.
+        """
+        if name not in self._own:
+            try:
+                self._own[name] = self._config.voices[name].voice()
+            except ReferenceClipError as error:
+                log.exception("the clip of voice %s cannot be used", name)
+                raise UnusableVoiceError(f"voice {name!r}", "a clip that can be read", "Mend it") from error
+        return self._own[name]
 
     def _check_length(self, http: HttpRequest, text: str) -> None:
         http.scope[KEY].characters = len(text)
@@ -255,9 +278,14 @@ def uploaded(content: bytes, transcript: str) -> Voice:
 
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as file:
-            if file.frames > 60 * file.samplerate:
-                raise ReferenceClipError("a clip of more than a minute", "0.5 to 20 s", "Cut it")
-            samples, rate = file.read(dtype="float32"), file.samplerate
+            rate = file.samplerate
+            if file.frames > MOST_SECONDS * rate or file.channels > 2 or not RATES[0] <= rate <= RATES[1]:
+                raise ReferenceClipError(
+                    f"a clip of {file.frames / rate:.3g} s with {file.channels} channels at {rate} Hz",
+                    f"0.5 to 20 s, mono or stereo, {RATES[0]} to {RATES[1]} Hz",
+                    "Cut or convert it",
+                )
+            samples = file.read(int(MOST_SECONDS * rate), dtype="float32")
     except (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError) as error:
         raise ReferenceClipError(
             "a clip that is no audio", "WAV, FLAC, OGG, Opus or MP3", "Record it again"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging.config
+import math
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -88,7 +89,9 @@ def load(config: Config) -> Engine:
     if config.warmup:
         if config.options.buckets:
             tts.warmup()
-        for voice in known.values():
+        # The service's own voices, which nobody has tried yet, and else the one that speaks by default.
+        default = config.voice or next(iter(known))
+        for voice in {**voices, default: known[default]}.values():
             tts.synthesize(WARM_WORDS if "en" in tts.checkpoint.languages else "你好", voice)
     return tts
 
@@ -103,7 +106,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                timeout_graceful_shutdown=int(config.stop_seconds) or None,
+                timeout_graceful_shutdown=max(1, math.ceil(config.stop_seconds)),
                 timeout_keep_alive=30,
                 h11_max_incomplete_event_size=65_536,
             )

@@ -105,6 +105,8 @@ class Speaker:
                 raise _stopping()
             oldest = None
             if len(self._waiting) >= self._room:
+                self._forget_those_that_left()
+            if len(self._waiting) >= self._room:
                 if self._overload == "refuse":
                     raise self._full()
                 oldest = self._waiting.popleft()
@@ -112,6 +114,13 @@ class Speaker:
             self._change.notify_all()
         if oldest is not None:
             oldest.fail(self._full())
+
+    def _forget_those_that_left(self) -> None:
+        """Nobody hears the answers of their jobs, which are not worth a place in the queue."""
+        left = [job for job in self._waiting if job.left]
+        for job in left:
+            self._waiting.remove(job)
+            job.fail(GoneError("a client that left", "one that waits for its speech", "Nothing"))
 
     def drain(self) -> None:
         """Take nothing more and refuse what waits; what is being spoken is finished."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from engine.audio import Audio
 from engine.requests import Request
-from engine.serve.errors import GoneError
+from engine.serve.errors import GoneError, no_speech_in
 from engine.serve.job import Delivery, Job, Spoken
 
 if TYPE_CHECKING:
@@ -75,13 +75,15 @@ def _submitted(
 
 
 async def _next(answers: asyncio.Queue[Delivery], job: Job, http: HttpRequest) -> Spoken:
-    """The job's next answer, unless the client leaves before it is there."""
+    """The job's next answer, unless the client leaves or its time is over before it is there."""
     answer = asyncio.ensure_future(answers.get())
     left = asyncio.ensure_future(_left(http))
     try:
-        await asyncio.wait({answer, left}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({answer, left}, timeout=job.seconds, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
-            raise GoneError("a client that left", "one that waits for its speech", "Nothing")
+            if left.done():
+                raise GoneError("a client that left", "one that waits for its speech", "Nothing")
+            raise no_speech_in(job.seconds)
         delivery = answer.result()
     except BaseException:
         job.leave()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +18,10 @@ from engine.gate.listening import votes
 pytest.importorskip("selenium", reason="needs selenium, which drives the browser")
 
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-ARGUMENTS = (
-    "headless=new",
-    "no-sandbox",
-    "mute-audio",
-    "disable-dev-shm-usage",
-    "force-prefers-reduced-motion",
-)
 NAMES = ("hello", "the kitchen", "points", "émoji 🎉")
 TEXTS = {name: f"Text of <{name}>." for name in NAMES}
 CANDIDATE_SECONDS, BASE_SECONDS = 0.7, 0.4
@@ -60,31 +50,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with pytest.raises(SystemExit, match="0"):
             cli.main()
     return out
-
-
-@pytest.fixture(scope="module")
-def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
-    """Start a browser with an empty profile; those started are closed at the end."""
-    binary = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    driver = shutil.which("chromedriver")
-    if binary is None or driver is None:
-        pytest.skip("needs Chromium and chromedriver on the PATH (Debian: chromium, chromium-driver)")
-    started = []
-
-    def start(**preferences: Any) -> Any:
-        options = webdriver.ChromeOptions()
-        options.binary_location = binary
-        profile = tmp_path_factory.mktemp("profile")
-        for argument in (*ARGUMENTS, f"user-data-dir={profile}"):
-            options.add_argument(f"--{argument}")
-        options.add_experimental_option("prefs", preferences)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        started.append(webdriver.Chrome(options=options, service=Service(driver)))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.quit()
 
 
 @pytest.fixture(scope="module")

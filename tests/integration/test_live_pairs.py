@@ -6,6 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
+import pytest
+
 from engine import checkpoint
 from engine.gate.data.machine_state import AfterBlock
 from engine.gate.data.plan import Plan
@@ -18,10 +20,12 @@ ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = Settings(Plan(blocks_max=1, family=5), ("short", "medium"), 600.0, rounds=2, warmup=1)
 
 
-def measured(folder: Path, options: dict[Arm, str], twins: Literal[1, 2] = 2) -> Measured:
+def measured(
+    folder: Path, options: dict[Arm, str], twins: Literal[1, 2] = 2, through: str | None = None
+) -> Measured:
     """One block of this checkout in both arms."""
     voice = next(iter(checkpoint.find(folder).references.values()))
-    material = Material("seeded-tiny", str(folder), Path(str(voice.audio)), voice.text)
+    material = Material("seeded-tiny", str(folder), Path(str(voice.audio)), voice.text, through=through)
     targets = {arm: Target(ROOT, "0123456789ab", True, words) for arm, words in options.items()}
     with process.opener(targets, material) as open_worker:
         return blocks.measure(
@@ -64,3 +68,22 @@ def test_more_work_is_counted_where_more_is_done(tiny_folder: Path) -> None:
     for count in ("operators", "flops", "allocated_bytes"):
         assert 1.2 < getattr(candidate, count) / getattr(base, count) <= 2
     assert all(each.evidence["nfe"].proven for each in found.processes)
+
+
+def test_through_http_the_same_is_said_and_the_service_is_a_stage_of_its_own(tiny_folder: Path) -> None:
+    """Each process asks the service of its own checkout: same length, work and evidence as `synthesize`,
+    samples of 16 bits, and the time beside the engine's told apart."""
+    pytest.importorskip("uvicorn", reason="needs the extra [serve]")
+    options: dict[Arm, str] = dict.fromkeys(ARMS, "nfe=2")
+    direct = measured(tiny_folder, options, twins=1)
+    served = measured(tiny_folder, options, twins=1, through="http")
+    assert served.work == direct.work
+    base, candidate = served.processes
+    for plain, one, other in zip(direct.processes[0].series, base.series, candidate.series, strict=True):
+        for pair in zip(one.calls, other.calls, strict=True):
+            assert pair[0].output == pair[1].output
+            assert set(pair[0].stages) == {*plain.calls[0].stages, "service"}
+        seconds = {call.seed: call.audio_seconds for call in plain.calls}
+        for call in one.calls:
+            assert call.audio_seconds == seconds.get(call.seed, call.audio_seconds)
+    assert base.evidence["nfe"].proven

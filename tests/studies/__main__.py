@@ -88,6 +88,11 @@ STUDIES: Mapping[str, Study] = {
         "tests.studies.first_audio",
         _writes("first_audio"),
     ),
+    "load": Study(
+        "How many requests does the service speak a minute, how long does each wait, does memory stay?",
+        "tests.studies.load",
+        ("--out", "baselines/load.json"),
+    ),
     "pareto": Study(
         "Which step counts, solvers and number formats are worth having?",
         "tests.studies.pareto",

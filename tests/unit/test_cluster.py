@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -106,7 +107,7 @@ def test_the_environment_of_a_cluster_is_put_back(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init, shutdown=lambda: None))
     before = dict(os.environ)
-    for address, sentence in ((cluster.LOCAL, r"a local Ray \(no room\)"), ("head:1", r"head:1 \(no room\)")):
+    for address, sentence in ((cluster.LOCAL, r"a local Ray \(no room\)"), ("auto", r"auto \(no room\)")):
         with pytest.raises(cluster.ClusterError, match=sentence), cluster.joined(address):
             raise AssertionError("it did not start")
         assert dict(os.environ) == before
@@ -130,3 +131,21 @@ def test_a_local_ray_that_others_can_reach_is_refused(monkeypatch: pytest.Monkey
     address = "127.0.0.1"
     with cluster.joined(cluster.LOCAL) as module:
         assert module is ray
+
+
+def test_an_address_where_nobody_answers_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Ray is asked, which would try for minutes; where somebody answers, Ray is asked."""
+    asked: list[str] = []
+    ray = SimpleNamespace(init=lambda address, **_: asked.append(address), shutdown=lambda: None)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        for refused in (address, f"ray://{address}", "127.0.0.1:99999"):
+            with pytest.raises(cluster.ClusterError, match="leave the address out"), cluster.joined(refused):
+                raise AssertionError("it was let through")
+        assert asked == []
+        listener.listen()
+        for taken in (address, f"ray://{address}"):
+            with cluster.joined(taken):
+                assert asked.pop() == taken

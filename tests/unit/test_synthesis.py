@@ -154,7 +154,7 @@ def test_a_fresh_engine_proves_nothing(tiny: Callable[..., Engine]) -> None:
     """Evidence comes from work, never from the options."""
     proofs = tiny(precision="bf16", reference_cache=True, buckets=True, batch=2, first_piece=40).evidence()
     decided = {name for name, proof in proofs.items() if proof.proven is not None}
-    assert decided <= {"int8", "attention"}  # off, which loading alone shows
+    assert decided <= {"int8", "attention", "linears"}  # off, which loading alone shows
 
 
 def test_a_quiet_clip_gives_quiet_speech(engine: Engine, clip: Path) -> None:

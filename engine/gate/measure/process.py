@@ -53,6 +53,7 @@ class Material:
     """What both arms are given: a checkpoint (its name, and what to load), a clip, its words, a device.
 
     `voices` are all the clips that the checkpoint brings, and `languages` what it speaks (none: unknown).
+    `through` is `http` where each revision's own service is asked.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Material:
     voices: Mapping[str, Reference] = dataclasses.field(default_factory=dict)
     languages: tuple[str, ...] = ()
     trained: bool = True
+    through: str | None = None
 
     @property
     def identity(self) -> Clip:
@@ -238,6 +240,7 @@ def opener(
                 "clip": str(material.clip),
                 "clip_text": material.clip_text,
                 "outputs": None if outputs is None else str(outputs),
+                "through": material.through,
             }
             own = {"PYTHONPATH": str(target.root), "PYTHONUNBUFFERED": "1"}
             log = script.with_name(f"stderr-{next(numbers)}.log")

@@ -1,9 +1,9 @@
 """The instrument: one process that loads an engine, speaks what it is told, and reports every call.
 
 Stand-alone: the standard library, torch (which every engine brings), and `import engine`, of which it calls
-`load`, `Options.parse`, `Voice`, `synthesize` and `evidence`. The gate copies this file and runs the copy on
-both sides of a comparison with PYTHONPATH set to the side's checkout, so each revision is measured by the
-same instrument.
+`load`, `Options.parse`, `Voice`, `synthesize` and `evidence`; through HTTP also `serve.local.serving`. The
+gate copies this file and runs the copy on both sides of a comparison with PYTHONPATH set to the side's
+checkout, so each revision is measured by the same instrument.
 
 One JSON object a line. The first line on stdin says what to load; each further line is one call, which may
 bring its own clip and transcript, or asks for the call's work to be counted; at the end of the input the
@@ -12,11 +12,16 @@ worker says what it observed. Whatever libraries print goes to stderr.
 
 from __future__ import annotations
 
+import array
+import contextlib
 import ctypes
 import hashlib
+import http.client
+import importlib
 import json
 import os
 import platform
+import re
 import resource
 import sys
 import time
@@ -47,6 +52,14 @@ def serve(requests: TextIO, replies: TextIO) -> None:
     voice = engine.Voice(job["clip"], job["clip_text"])
     loaded = time.perf_counter() - start
     _answer(replies, describe(engine, tts, options) | {"load_seconds": loaded})
+    with Served(tts, voice, job) if job.get("through") == "http" else contextlib.nullcontext(tts) as speaker:
+        answer_all(requests, replies, engine, tts, speaker, voice, job)
+
+
+def answer_all(
+    requests: TextIO, replies: TextIO, engine: Any, tts: Any, speaker: Any, voice: Any, job: dict[str, Any]
+) -> None:
+    """Answer every request, timed with `speaker` and counted with the engine itself; then what was seen."""
     first, observed = 0.0, None
     for line in requests:
         request = json.loads(line)
@@ -55,10 +68,68 @@ def serve(requests: TextIO, replies: TextIO) -> None:
             observed = observed or observe(tts, first)  # being counted leaves traces in the evidence
             _answer(replies, count(tts, own, request))
             continue
-        reply = call(tts, own, request, job["outputs"])
+        reply = call(speaker, own, request, job["outputs"])
         first = first or reply["seconds"]
         _answer(replies, reply)
     _answer(replies, observed or observe(tts, first))
+
+
+class Served:
+    """An engine behind the service of its own revision: `synthesize` asks `POST /api/tts` of this process.
+
+    Only the job's own voice is asked for there, since a request can name no file; another one is spoken
+    directly, for the judges of quality.
+    """
+
+    def __init__(self, tts: Any, voice: Any, job: dict[str, Any]) -> None:
+        self._tts, self._voice, self._job = tts, voice, job
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> Served:
+        local = importlib.import_module("engine.serve.local")  # of the revision that is measured
+        serving = local.serving(self._tts, self._job["clip"], self._job["clip_text"])
+        host, port = self._open.enter_context(serving)
+        self._client = self._open.enter_context(contextlib.closing(http.client.HTTPConnection(host, port)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def synthesize(self, text: str, voice: Any, seed: int, speed: float) -> Any:
+        """The speech, as the engine gives it: 16 bits a sample, and the server's time beside its own."""
+        if voice is not self._voice:
+            return self._tts.synthesize(text, voice, seed=seed, speed=speed)
+        start = time.perf_counter()
+        body = json.dumps({"text": text, "seed": seed, "speed": speed, "format": "pcm"})
+        self._client.request("POST", "/api/tts", body, {"content-type": "application/json"})
+        response = self._client.getresponse()
+        content = response.read()
+        if response.status != 200:
+            raise RuntimeError(f"POST /api/tts answered {response.status}: {content[:300]!r}")
+        return Heard(content, response.headers["server-timing"], time.perf_counter() - start)
+
+
+class Heard:
+    """Speech that came over HTTP, with the names that the engine's own has."""
+
+    RATE = 24_000
+
+    def __init__(self, content: bytes, timing: str, seconds: float) -> None:
+        self._content, self._timing, self._seconds = content, timing, seconds
+        self.seconds = len(content) / 2 / self.RATE
+        self.timings = self
+
+    @property
+    def samples(self) -> array.array[float]:
+        """float32, within -1 and 1."""
+        return array.array("f", (value / 32768 for value in array.array("h", self._content)))
+
+    def stages(self) -> dict[str, float]:
+        """Seconds of the stages that the server names, and what went beside them: queue, wire, encoding."""
+        named = re.findall(r"([\w-]+);dur=([\d.]+)", self._timing)
+        stages = {name: float(milliseconds) / 1000 for name, milliseconds in named}
+        stages["service"] = self._seconds - sum(stages.values())
+        return stages
 
 
 def observe(tts: Any, first: float) -> dict[str, Any]:

@@ -114,7 +114,6 @@ def test_a_client_that_goes_is_not_computed_for_and_others_are_served(server: Se
     """Half-way through a stream, and while it waits."""
     with server.http.stream("POST", "/api/tts/stream", json={"text": LONG * 3, "format": "pcm"}) as response:
         next(response.iter_raw())
-    raw = socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])))
     body = b'{"text": "Nobody hears this."}'
     lines = (
         "POST /api/tts HTTP/1.1",
@@ -122,9 +121,27 @@ def test_a_client_that_goes_is_not_computed_for_and_others_are_served(server: Se
         "Content-Type: application/json",
         f"Content-Length: {len(body)}",
     )
-    raw.sendall("".join(f"{line}\r\n" for line in (*lines, "")).encode() + body)
-    raw.close()
+    for sent in (body, body[:9], b""):  # all of it, a part, the head alone
+        with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as raw:
+            raw.sendall("".join(f"{line}\r\n" for line in (*lines, "")).encode() + sent)
     assert server.say("Somebody hears this.").status_code == 200
+
+
+def test_texts_of_every_kind_are_speech_or_a_sentence(server: Server) -> None:
+    """Scripts, controls, marks and markup; the service goes on."""
+    texts = (
+        "😀😀", "你好", "a\u0301\u0301\u0301\u0301", "\x00\x07", "\u202eback", "<b>x</b>", "!?!?", "w" * 99,
+    )  # fmt: skip
+    for text in texts:
+        response = server.say(text)
+        assert response.status_code in (200, 422), (text, response.text)
+        if response.status_code == 200:
+            wave = samples(response.content)
+            assert len(wave)
+            assert np.isfinite(wave).all()
+        else:
+            assert response.json()["error"]["message"].endswith("."), response.text
+    assert server.say("Hello.").status_code == 200
 
 
 def test_many_clients_at_once_lose_nothing(server: Server) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import os
 import re
@@ -9,10 +10,14 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+
+from engine.evidence import Evidence
+from engine.options import Options
 
 FOLDER = Path(__file__).parents[3] / "deploy" / "service"
 RULES = FOLDER / "prometheus" / "ishowtts.rules.yml"
@@ -21,27 +26,6 @@ TOOLS = {name: shutil.which(name) or "" for name in ("bash", "systemd-analyze", 
 EXPOSURE = 20
 """Highest exposure that `systemd-analyze security` may find, in tenths: 100 is a process that may do all."""
 
-COUNTERS = {
-    "ishowtts_requests_total": {"route", "status"},
-    "ishowtts_audio_seconds_total": set(),
-    "ishowtts_errors_total": {"kind"},
-    "ishowtts_cache_hits_total": set(),
-}
-HISTOGRAMS = {
-    "ishowtts_latency_seconds": {"route"},
-    "ishowtts_rtf": set(),
-    "ishowtts_first_audio_seconds": set(),
-    "ishowtts_queue_wait_seconds": set(),
-    "ishowtts_batch_size": set(),
-}
-GAUGES = {
-    "ishowtts_queue_length": set(),
-    "ishowtts_process_memory_bytes": set(),
-    "ishowtts_gpu_memory_bytes": set(),
-    "ishowtts_temperature_celsius": {"sensor"},
-    "ishowtts_toggle_proven": {"toggle"},
-    "ishowtts_ready": set(),
-}
 SCRAPED = {"job", "instance"}
 """Labels that Prometheus adds."""
 
@@ -49,11 +33,37 @@ needs_bash = pytest.mark.skipif(not TOOLS["bash"], reason="bash is not installed
 needs_analyze = pytest.mark.skipif(not TOOLS["systemd-analyze"], reason="systemd-analyze is not installed")
 
 
-def series() -> dict[str, set[str]]:
-    """Every series that the service declares, by the name that a query uses, with its labels."""
-    found: dict[str, set[str]] = {**COUNTERS, **GAUGES}
-    for name, labels in HISTOGRAMS.items():
-        found |= {f"{name}_sum": labels, f"{name}_count": labels, f"{name}_bucket": {*labels, "le"}}
+class Quiet:
+    """An engine on a card, with a toggle on, that has spoken nothing: the least that all gauges need."""
+
+    device = "cuda:0"
+    options = Options(hoist=True)
+
+    def evidence(self) -> dict[str, Evidence]:
+        """Nothing was seen yet."""
+        return {"hoist": Evidence(None, "nothing spoken")}
+
+    def counts(self) -> collections.Counter[str]:
+        """Nothing was counted yet."""
+        return collections.Counter()
+
+
+def declared() -> dict[str, set[str]]:
+    """Every series that the service tells, by the name that a query uses, with its labels."""
+    metrics = pytest.importorskip("engine.serve.metrics", reason="needs the extra [serve]")
+    speaker = SimpleNamespace(engine=Quiet(), ready=True, waiting=0)
+    registry = metrics.Metrics(lambda: speaker).registry
+    found: dict[str, set[str]] = {"ishowtts_temperature_celsius": {"sensor"}}  # not every machine has one
+    for collector in set(registry._collector_to_names):
+        names = getattr(collector, "_labelnames", ())
+        for family in collector.collect():
+            base = {label for sample in family.samples for label in sample.labels} | set(names)
+            ends = {"counter": ("_total",), "histogram": ("_sum", "_count", "_bucket")}.get(
+                family.type, ("",)
+            )
+            for end in ends:
+                labels = {*base, "le"} if end == "_bucket" else base - {"le"}
+                found.setdefault(family.name + end, set()).update(labels)
     return found
 
 
@@ -77,21 +87,20 @@ def queries() -> Iterator[tuple[str, str]]:
 
 def test_rules_and_dashboard_ask_for_metrics_that_the_service_declares() -> None:
     """Every name, and every label that a query selects or groups by; nothing declared is left unseen."""
-    declared = series()
+    known = declared()
     recorded = {rule["record"] for rule in rules() if "record" in rule}
     used = set()
     for place, query in queries():
         names = set(re.findall(r"\bishowtts_\w+", query))
-        assert names <= declared.keys(), place
+        assert names <= known.keys(), place
         assert set(re.findall(r"\bishowtts:[\w:]+", query)) <= recorded, place
         labels = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"", query))
         for group in re.findall(r"\b(?:by|on)\s*\(([^)]*)\)", query):
             labels |= {label.strip() for label in group.split(",")}
-        allowed = SCRAPED.union(*(declared[name] for name in names))
+        allowed = SCRAPED.union(*(known[name] for name in names))
         assert labels <= allowed, place
         used |= names
-    assert {name for name in declared if not name.endswith(("_sum", "_count", "_bucket"))} <= used
-    assert {f"{name}_bucket" for name in HISTOGRAMS} <= used
+    assert {name for name in known if not name.endswith(("_sum", "_count"))} <= used
 
 
 def test_the_alerts_hold_the_limits_that_were_agreed() -> None:
@@ -148,6 +157,13 @@ def test_the_dashboard_is_whole() -> None:
         assert not cells & taken, panel["title"]
         assert at["x"] + at["w"] <= 24, panel["title"]
         taken |= cells
+
+
+def test_the_configuration_that_is_installed_changes_nothing() -> None:
+    """It is a file to write into; as it comes, the service's defaults hold."""
+    config = pytest.importorskip("engine.serve.config", reason="needs the extra [serve]")
+    installed, plain = config.read(FOLDER / "ishowtts.toml", {}), config.read(None, {})
+    assert installed.model_dump() == plain.model_dump()
 
 
 def install(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

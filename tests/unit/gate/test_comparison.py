@@ -170,6 +170,18 @@ def test_the_questions_are_change_and_what_the_machine_has(repository: Path) -> 
         assert compare(repository, baseline, **asked).questions == questions
 
 
+def test_through_the_service_only_the_change_is_asked(
+    repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Limits and sessions are about `synthesize`; without a base nothing is left to ask."""
+    assert compare(repository, RECORDED, through="http", against="HEAD").questions == ("change",)
+    assert compare(repository, RECORDED, through="http", against_options="reference").questions == (
+        "toggles",
+    )
+    with pytest.raises(UsageError, match="--through http without a base"):
+        compare(tmp_path_factory.mktemp("bare"), through="http")
+
+
 def loosened(comparison: Comparison) -> list[str]:
     """In which ways the limits of the candidate ask for less."""
     return loosened_files(*comparisons.loosening(comparison))

@@ -8,6 +8,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -149,6 +150,22 @@ def test_whatever_is_wrong_with_a_request_is_said(client: TestClient) -> None:
     assert "See /docs" in message(client.get("/nowhere"))
 
 
+def test_bytes_that_are_no_request_are_a_sentence(client: TestClient) -> None:
+    """Broken UTF-8, depth without end, numbers without end, half a character: all of them the client's."""
+    bodies = (
+        b"", b"null", b"\xff\xfe", b"[" * 20_000, b'{"text": "x", "seed": 1' + b"0" * 5000 + b"}",
+        b'{"text": "x", "speed": NaN}', b'{"text": "\\ud800"}', b'{"text": ["x"]}', b'{"text": "\x00"}',
+        b'{"text": "\\u0000\\u200b"}',
+    )  # fmt: skip
+    for body in bodies:
+        for path in ("/api/tts", "/api/tts/stream", "/v1/audio/speech"):
+            asked = body.replace(b'"text"', b'"input"') if "v1" in path else body
+            response = client.post(path, content=asked, headers={"content-type": "application/json"})
+            assert response.status_code in (400, 422), (path, body[:40])
+            assert "Traceback" not in message(response)
+    assert client.post("/api/tts", json={"text": "Hello"}).status_code == 200
+
+
 def test_a_bug_is_a_500_that_says_nothing_of_the_machine(
     client: TestClient, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -199,6 +216,33 @@ def test_speech_that_is_late_is_a_504() -> None:
         assert "no speech within" in message(response)
 
 
+def test_the_deadline_holds_while_the_engine_is_busy() -> None:
+    """Its answer waits neither for the request that is being spoken nor for those that wait."""
+    service = Service(deadline_seconds=0.1)
+    with service as client:
+        service.engine.hold.clear()
+        for text in ("spoken meanwhile", "waits meanwhile"):
+            response = client.post("/api/tts", json={"text": text})
+            assert response.status_code == 504
+            assert "no speech within 0.1 s" in message(response)
+
+
+def test_no_answer_names_a_file_of_the_machine(tmp_path: Path) -> None:
+    """A name is never a path; a configured clip is read once, and one that is gone is the operator's."""
+    clip = tmp_path / "me.wav"
+    soundfile.write(clip, TONE, 24_000)
+    voices = {name: {"clip": clip, "text": "This is me."} for name in ("me", "gone")}
+    with Service(voices=voices) as client:
+        assert client.post("/api/tts", json={"text": "Hello", "voice": "me"}).status_code == 200
+        clip.unlink()
+        assert client.post("/api/tts", json={"text": "Hello", "voice": "me"}).status_code == 200
+        gone = client.post("/api/tts", json={"text": "Hello", "voice": "gone"})
+        assert gone.status_code == 500
+        assert str(tmp_path) not in message(gone)
+        for name in (str(clip), "../me.wav", "/etc/passwd", "file:///etc/passwd"):
+            assert client.post("/api/tts", json={"text": "Hello", "voice": name}).status_code == 422, name
+
+
 def test_the_key_is_asked_for_everywhere_but_for_health_and_the_page() -> None:
     """As X-API-Key or as a Bearer token; a wrong one is refused like none."""
     with Service(api_key=KEY) as client:
@@ -244,7 +288,12 @@ def test_an_uploaded_clip_speaks_where_that_is_allowed() -> None:
         spoken = client.post("/api/tts/clip", files={"clip": file.getvalue()}, data=fields)
         assert spoken.status_code == 200
         assert client.get("/api/voices").json()["uploads"] is True
-        for content, words in ((b"none", fields), (file.getvalue(), {**fields, "transcript": "..."})):
+        crowd = io.BytesIO()
+        soundfile.write(crowd, np.zeros((24_000, 8), np.float32), 24_000, format="FLAC")
+        long = io.BytesIO()
+        soundfile.write(long, np.zeros(61 * 8000, np.float32), 8000, format="FLAC")
+        refusals = [(content, fields) for content in (b"", b"none", crowd.getvalue(), long.getvalue())]
+        for content, words in [*refusals, (file.getvalue(), {**fields, "transcript": "..."})]:
             refused = client.post("/api/tts/clip", files={"clip": content}, data=words)
             assert refused.status_code == 422, words
             assert "clip" in message(refused)

@@ -129,6 +129,18 @@ def test_a_full_queue_refuses_one_more_or_drops_its_oldest(made: list[Stand]) ->
         assert all(said(answers, word) for word, answers in waiting.items()), overload
 
 
+def test_who_left_holds_no_place_in_the_queue(made: list[Stand]) -> None:
+    """A full queue of clients that have gone takes one that has not."""
+    made.append(stand := Stand(queue=1))
+    stand.busy()
+    gone, its_answers = stand.job("gone")
+    gone.leave()
+    waiting = stand.job("waiting")[1]
+    assert isinstance(answer(its_answers), GoneError)
+    stand.engine.hold.set()
+    assert said(waiting, "waiting")
+
+
 def test_nothing_is_computed_for_a_client_that_left_or_came_too_late(made: list[Stand]) -> None:
     """Whether it waits in the queue or is being spoken."""
     made.append(stand := Stand())
