@@ -64,6 +64,11 @@ STUDIES: Mapping[str, Study] = {
         "tests.studies.ladder",
         _writes("ladder", "png"),
     ),
+    "steps": Study(
+        "How long is one guided step at base size, in each format and by each kernel?",
+        "tests.studies.steps",
+        _writes("steps"),
+    ),
     "upstream": Study(
         "How fast is the engine beside upstream's own infer, in one process?",
         "tests.studies.side_by_side",
