@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import socket
 import tempfile
 import threading
+import time
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -30,12 +32,28 @@ CHECKSUMS = {
 HUB_SECONDS = 2.5
 """How long the hub has to take a connection before it counts as out of reach."""
 
+SETTLED_NS = 2_000_000_000
+"""Age from which a file's times tell its next change: the clocks of file systems are coarse."""
 LARGEST_TEXT = 16 << 20
 """Bytes of the largest configuration, manifest or vocabulary that is read."""
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file."""
+    """Hex digest of a file; one that has not changed since it was last asked for is not read again.
+
+    Size, both times and inode tell whether it has. They cannot tell of a file that changed in the last
+    moments, so that one is always read.
+    """
+    state = path.stat()
+    known = (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
+    if time.time_ns() - max(state.st_mtime_ns, state.st_ctime_ns) < SETTLED_NS:
+        return _digest.__wrapped__(path, known)
+    return _digest(path.absolute(), known)
+
+
+@functools.lru_cache(maxsize=256)
+def _digest(path: Path, known: tuple[int, ...]) -> str:
+    """Hex digest of a file in a known state."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

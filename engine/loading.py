@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import math
 import re
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -116,11 +119,35 @@ def build(assets: checkpoints.Checkpoint) -> tuple[Any, Any]:
     import torch
 
     with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
-        model = upstream.build_model(assets.arch, assets.backbone, assets.vocabulary)
+        with undrawn():
+            model = upstream.build_model(assets.arch, assets.backbone, assets.vocabulary)
         vocos = upstream.build_vocoder(assets.vocoder / "config.yaml")
     load_weights(model, assets.weights)
     load_weights(vocos, assets.vocoder / "pytorch_model.bin")
     return model.eval(), vocos.eval()
+
+
+@contextlib.contextmanager
+def undrawn() -> Iterator[None]:
+    """Upstream's models built here begin with whatever the memory holds in place of random numbers.
+
+    A checkpoint overwrites them all, and to draw 337 million takes seconds. Not for initialisers that look at
+    what they drew (`trunc_normal_`, as Vocos has it): they would draw for ever.
+    """
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    init = torch.nn.init
+    drawing = (init.uniform_, init.normal_, init.kaiming_uniform_, init.constant_)
+
+    class Undrawn(TorchFunctionMode):
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if function in drawing:
+                return args[0] if args else kwargs["tensor"]
+            return function(*args, **(kwargs or {}))
+
+    with Undrawn():
+        yield
 
 
 def assemble(
@@ -228,7 +255,8 @@ def state_dict(path: Path) -> dict[str, Any]:
         if path.suffix == ".safetensors":
             raw = load_file(str(path))
         else:
-            raw = torch.load(path, map_location="cpu", weights_only=True)
+            mapped = zipfile.is_zipfile(path)  # what `torch.save` has written since 1.6
+            raw = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
             raw = raw.get("ema_model_state_dict", raw.get("model_state_dict", raw))
         return {name: value for key, value in raw.items() if (name := _plain_name(key)) not in BOOKKEEPING}
     except (SafetensorError, *stream, *content) as error:
@@ -264,21 +292,27 @@ def load_weights(module: Any, path: Path) -> None:
         CheckpointError: the file cannot be read, names or shapes differ, so that it belongs to another
             architecture or vocabulary, or it holds NaN.
     """
-    import torch
 
     expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     if path.suffix == ".safetensors":
         _compare(_header(path), expected, module, path)  # before gigabytes of it are read
     tensors = state_dict(path)
     _compare({name: getattr(value, "shape", None) for name, value in tensors.items()}, expected, module, path)
-    for name, value in tensors.items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+    module.load_state_dict(tensors)
+    for name, value in module.state_dict().items():
+        if value.is_floating_point() and value.numel() and not _finite(value):
             raise CheckpointError(
                 f"weights {path} with NaN or infinite numbers in {name}",
                 "finite numbers",
                 "Take an earlier checkpoint of that training, or download it again",
             )
-    module.load_state_dict(tensors)
+
+
+def _finite(value: Any) -> bool:
+    """Whether a tensor holds neither NaN nor infinity: in one pass, and without a copy of it."""
+    import torch
+
+    return all(math.isfinite(float(end)) for end in torch.aminmax(value))
 
 
 def _header(path: Path) -> dict[str, Any]:

@@ -14,12 +14,15 @@ from engine.options import Options
 
 
 def doctor(
+    toggles: Annotated[
+        bool, typer.Option("--toggles", help="try every value of every toggle on the device (seconds)")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the findings as JSON")] = False,
 ) -> None:
-    """Say what machine this is, whether it is fit to measure, and which toggles can work here."""
+    """Say what machine this is, what is installed, and whether it is fit to measure."""
     from engine.advisor import doctor as examination
 
-    report = examination.report()
+    report = examination.report(tried=toggles)
     if as_json:
         Console().print_json(report.model_dump_json())
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import pkgutil
 import re
@@ -17,12 +18,12 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from engine import optimizations
 from engine.errors import EngineError, OptionsError
 from engine.gate import machine as machines
 from engine.gate.data.machine_state import Preflight
 from engine.gate.data.workloads import Frozen
 from engine.gate.preflight import check as preflight
+from engine.gate.preflight import readers
 from engine.options import Options
 
 Check = Callable[[Options, str], object]
@@ -39,8 +40,9 @@ NATIVE_CPU = {
     "fp16": ("avx512_fp16", "asimdhp"),
 }
 """CPU features that compute in the format; without one PyTorch converts to fp32 and back."""
-
-
+GLANCE = 0.1
+"""Seconds for which other programs are watched where an answer at once is worth more than a fine one."""
+MORE = "\nWhich toggles work here? Add --toggles: each value is tried on the device."
 WORDS = {"works": "works", "price": "at a price", "not": "does not work"}
 COLOURS = {
     "ok": "green", "warning": "yellow", "unfit": "red", "unknown": "dim",
@@ -66,7 +68,7 @@ class Toggle(Frozen):
 
 
 class DoctorReport(Frozen):
-    """Everything the doctor found."""
+    """Everything the doctor found; without `device` and `toggles` where none was tried."""
 
     machine_key: str
     machine: dict[str, JsonValue]
@@ -97,25 +99,29 @@ def report(
     fitness: Preflight | None = None,
     root: Path = machines.ROOT,
     checks: Sequence[Check] | None = None,
+    *,
+    tried: bool = True,
 ) -> DoctorReport:
-    """Look at the machine under `root`. Loads PyTorch, no weights; uses no network.
+    """Look at the machine under `root`; uses no network and loads no weights.
 
     Args:
         machine: from `engine.gate.machine.describe`; described now if not given.
         fitness: a preflight that was made already; made now if not given.
         root: `/`, or a recorded tree.
         checks: what may refuse options on a device; the engine's own if not given.
+        tried: whether every value of every toggle is tried on the device, which takes PyTorch and seconds.
     """
     machine = machine or machines.describe(root)
-    ability = able(machine.features)
+    ability = able(machine.features) if tried else None
+    glance = functools.partial(readers.other_cpu_use, GLANCE)
     return DoctorReport(
         machine_key=machine.key,
         machine=machine.facts(),
-        device=ability.device,
+        device=ability.device if ability else "",
         compiler=next((found for name in COMPILERS if (found := shutil.which(name))), ""),
         packages=packages(),
-        toggles=toggles(ability, checks),
-        preflight=fitness or preflight.check(machine, root),
+        toggles=toggles(ability, checks) if ability else (),
+        preflight=fitness or preflight.check(machine, root, busy=readers.other_cpu_use if tried else glance),
     )
 
 
@@ -169,6 +175,8 @@ def toggles(ability: Ability, checks: Sequence[Check] | None = None) -> tuple[To
 
 def device_checks() -> tuple[Check, ...]:
     """The `check_device(options, device)` of every optimisation that has one."""
+    from engine import optimizations
+
     names = [module.name for module in pkgutil.iter_modules(optimizations.__path__)]
     modules = [importlib.import_module(f"{optimizations.__name__}.{name}") for name in names]
     return tuple(module.check_device for module in modules if hasattr(module, "check_device"))
@@ -217,7 +225,8 @@ def price(name: str, value: Any, ability: Ability) -> str:
 
 def render(found: DoctorReport) -> Group:
     """The report as tables for a terminal of 100 columns."""
-    return Group(_machine_table(found), _fitness_table(found.preflight), _toggle_table(found.toggles))
+    tables = [_machine_table(found), _fitness_table(found.preflight)]
+    return Group(*tables, _toggle_table(found.toggles) if found.toggles else Text(MORE, "dim"))
 
 
 def _table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
@@ -238,7 +247,7 @@ def _machine_table(found: DoctorReport) -> Table:
         "cores, memory": f"{facts['cores']} {facts['architecture']}, {facts['memory_mb']} MiB",
         "GPU": ", ".join(map(str, facts["gpus"])) if isinstance(facts["gpus"], list) else "",
         "power mode": str(facts["power_mode"]),
-        "runs on": found.device,
+        "runs on": found.device,  # only torch knows
         "C++ compiler": found.compiler or "none: install g++",
         **{group.group: _listed(group) for group in found.packages},
     }

@@ -136,7 +136,7 @@ def _end(report: Recommendation) -> Text:
     for said in report.lacking[:LACKING]:
         text.append(_clipped(said, WIDTH) + "\n", "red" if said.startswith("unfit") else "yellow")
     if len(report.lacking) > LACKING:
-        text.append(f"and {len(report.lacking) - LACKING} more: ishowtts doctor\n", "dim")
+        text.append(f"and {len(report.lacking) - LACKING} more: ishowtts doctor --toggles\n", "dim")
     met = report.met_by
     verdict = f"The target is met by the {met}." if met else "The target is not met."
     text.append(f"{verdict} ", "bold green" if met else "bold red")

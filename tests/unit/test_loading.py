@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from engine import Engine, Options
+from engine import Engine, Options, checkpoint, loading, upstream
 from engine.errors import CheckpointError, DeviceError
 from engine.evidence import Observations
 from engine.loading import PROOFS, STEPS, load
@@ -61,3 +62,20 @@ def test_loading_twice_gives_two_engines(tiny: Callable[..., Engine]) -> None:
     one, other = tiny(), tiny()
     one.close()
     assert other.synthesize("Hello, chat!").seconds > 0
+
+
+def test_building_a_model_draws_no_random_numbers(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """337 million of them take seconds, and a checkpoint overwrites each."""
+    drawn: list[str] = []
+    built = upstream.build_model
+
+    def watched(*arguments: Any) -> Any:
+        before = torch.get_rng_state()
+        model = built(*arguments)
+        drawn.extend([] if torch.equal(before, torch.get_rng_state()) else ["the transformer"])
+        return model
+
+    monkeypatch.setattr(upstream, "build_model", watched)
+    model, _ = loading.build(checkpoint.find(tiny_folder))
+    assert not drawn
+    assert all(bool(value.isfinite().all()) for value in model.state_dict().values())

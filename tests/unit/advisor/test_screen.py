@@ -106,7 +106,7 @@ def test_what_is_missing_is_named_and_the_rest_counted() -> None:
     text = shown(render(crowded()))
     assert "unfit: thing 0" in text
     assert "unfit: thing 4" not in text
-    assert "and 5 more: ishowtts doctor" in text
+    assert "and 5 more: ishowtts doctor --toggles" in text
 
 
 def test_without_trials_it_says_so() -> None:
