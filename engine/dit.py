@@ -51,7 +51,7 @@ class TabledAttention:
     """Upstream's `AttnProcessor` for torch's attention, with its attributes; `rope` is the table.
 
     `kernel`, where it is set, takes the place of torch's attention: q, k, v [b, h, n, d/h] and the mask
-    [b, n] that is obeyed -> [b, n, d].
+    [b, n] that is obeyed -> [b, n, d] float32.
     """
 
     def __init__(self, upstreams: Any) -> None:
@@ -74,7 +74,7 @@ class TabledAttention:
         obeyed = mask if self.attn_mask_enabled else None
         out: Tensor
         if self.kernel is not None:
-            out = self.kernel(q, k, v, obeyed)
+            out = self.kernel(q, k, v, obeyed).to(x.dtype)
         else:
             wide = None if obeyed is None else obeyed[:, None, None]  # [b, 1, 1, n]
             out = functional.scaled_dot_product_attention(q, k, v, attn_mask=wide).transpose(1, 2).flatten(2)

@@ -130,6 +130,8 @@ class Trace:
 
     def add(self, evaluation: Evaluation) -> None:
         """Take down one evaluation."""
+        import torch
+
         row, frames = self._place
         first, last = evaluation.outputs[0], evaluation.outputs[-1]
         self.times.append(evaluation.time)
@@ -141,8 +143,9 @@ class Trace:
         if sum(evaluation.halves) == 2:  # in one call, the other half's row is the same one from the end
             unconditional = last[row - len(evaluation.x), frames].float()
             self._directions.append(self._conditional[-1] - unconditional)
-        elif self._directions:
-            self._directions.append(self._directions[-1])
+        else:  # the last one, or before the first one none
+            directions = self._directions or [torch.zeros_like(self._conditional[-1])]
+            self._directions.append(directions[-1])
 
     def finish(self, x: Tensor) -> None:
         """Judge the course by where it ended, `x` [b, n, d]; the numbers themselves are let go."""
@@ -161,11 +164,10 @@ class Trace:
         """How much of the guiding direction, its own or the last one, each evaluation added, [nfe]."""
         import torch
 
-        if len(self._directions) < len(added):
-            return torch.where(added.flatten(1).any(dim=1), torch.inf, 0.0)
         directions = torch.stack(self._directions)
-        strengths: Tensor = (added * directions).sum((1, 2)) / directions.square().sum((1, 2))
-        return strengths
+        known, anything = (some.flatten(1).any(dim=1) for some in (directions, added))
+        strengths = (added * directions).sum((1, 2)) / directions.square().sum((1, 2))
+        return torch.where(known, strengths, torch.where(anything, torch.inf, 0.0))
 
     def _errors(self, points: Tensor, flows: Tensor) -> Tensor:
         """For each step the larger of two distances: of its second stage from its place, and of its end from

@@ -5,10 +5,11 @@
 // are shared among torch's own threads. Weights are 64 columns to a panel, four (int8) or two (bf16) of the
 // summed index side by side, as the instructions want them.
 
-#include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <immintrin.h>
-#include <torch/library.h>
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
 
 #include <algorithm>
 #include <cmath>
@@ -18,7 +19,8 @@
 
 namespace {
 
-using at::Tensor;
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
 
 constexpr int64_t kRows = 6, kCols = 64, kLanes = 16, kVectors = kCols / kLanes;
 constexpr int64_t kBlock = 16 * kRows;  // rows that one task carries through a panel of weights
@@ -69,8 +71,8 @@ struct Weights {
       : panels(packed.const_data_ptr<int8_t>()), offset(offsets.const_data_ptr<int32_t>()),
         scale(scales.const_data_ptr<float>()), bias(biases.const_data_ptr<float>()),
         inputs(packed.size(1) * 4), outputs(packed.size(0) * kCols) {
-    TORCH_CHECK(packed.dim() == 4 && packed.size(2) == kCols && packed.size(3) == 4 && packed.is_contiguous());
-    TORCH_CHECK(offsets.numel() == outputs && scales.numel() == outputs && biases.numel() == outputs);
+    STD_TORCH_CHECK(packed.dim() == 4 && packed.size(2) == kCols && packed.size(3) == 4 && packed.is_contiguous());
+    STD_TORCH_CHECK(offsets.numel() == outputs && scales.numel() == outputs && biases.numel() == outputs);
   }
 };
 
@@ -172,7 +174,7 @@ struct Scratch {
 template <class Work>
 void in_blocks(int64_t rows, Work work) {
   const int64_t blocks = (rows + kBlock - 1) / kBlock;
-  at::parallel_for(0, blocks, 1, [&](int64_t first, int64_t last) {
+  torch::stable::parallel_for(0, blocks, 1, [&](int64_t first, int64_t last) {
     for (int64_t block = first; block < last; ++block)
       work(block * kBlock, std::min(kBlock, rows - block * kBlock));
   });
@@ -184,7 +186,7 @@ inline __m512 turned(__m512 heads, __m512 angles) {  // pairs (x, y) by tables (
 }
 
 void check_rows(const Tensor& x) {
-  TORCH_CHECK(x.dim() == 3 && x.is_contiguous() && x.scalar_type() == at::kFloat && x.size(2) % kCols == 0);
+  STD_TORCH_CHECK(x.dim() == 3 && x.is_contiguous() && x.scalar_type() == ScalarType::Float && x.size(2) % kCols == 0);
 }
 
 // x [b, n, d] float -> queries, keys and values [3, b, heads, n, 64], of which the first `turning` heads are
@@ -195,11 +197,11 @@ Tensor project(const Tensor& x, const Tensor& scale, const Tensor& shift, const 
   check_rows(x);
   const Weights w(packed, offset, scales, bias);
   const int64_t batch = x.size(0), frames = x.size(1), width = x.size(2), heads = w.outputs / (3 * kCols);
-  TORCH_CHECK(w.inputs == width && angles.is_contiguous() && angles.numel() == frames * kCols);
-  Tensor out = at::empty({3, batch, heads, frames, kCols}, x.options().dtype(half ? at::kBFloat16 : at::kFloat));
+  STD_TORCH_CHECK(w.inputs == width && angles.is_contiguous() && angles.numel() == frames * kCols);
+  Tensor out = torch::stable::empty({3, batch, heads, frames, kCols}, half ? ScalarType::BFloat16 : ScalarType::Float);
   const float* table = angles.const_data_ptr<float>();
   const float *from = x.const_data_ptr<float>(), *a = scale.const_data_ptr<float>(), *b = shift.const_data_ptr<float>();
-  char* to = static_cast<char*>(out.data_ptr());
+  char* to = static_cast<char*>(out.mutable_data_ptr());
   const int64_t size = half ? 2 : 4;
   in_blocks(batch * frames, [&](int64_t start, int64_t rows) {
     Scratch own(width);
@@ -238,14 +240,14 @@ inline void add_gated(float* x, const float* gate, const Tile& tile, int64_t r, 
 }
 
 // x [b, n, d] += gate * linear(heads [b, n, d]), for the first lengths[i] frames of each sequence.
-void merge(Tensor& x, const Tensor& joined, const Tensor& gate, const Tensor& packed, const Tensor& offset,
+void merge(const Tensor& x, const Tensor& joined, const Tensor& gate, const Tensor& packed, const Tensor& offset,
            const Tensor& scales, const Tensor& bias, const Tensor& lengths) {
   check_rows(x);
   check_rows(joined);
   const Weights w(packed, offset, scales, bias);
   const int64_t frames = x.size(1), width = x.size(2), inner = joined.size(2);
-  TORCH_CHECK(w.inputs == inner && w.outputs == width && lengths.numel() == x.size(0));
-  float* to = x.data_ptr<float>();
+  STD_TORCH_CHECK(w.inputs == inner && w.outputs == width && lengths.numel() == x.size(0));
+  float* to = x.mutable_data_ptr<float>();
   const float *from = joined.const_data_ptr<float>(), *g = gate.const_data_ptr<float>();
   const int64_t* length = lengths.const_data_ptr<int64_t>();
   in_blocks(x.size(0) * frames, [&](int64_t start, int64_t rows) {
@@ -262,14 +264,14 @@ void merge(Tensor& x, const Tensor& joined, const Tensor& gate, const Tensor& pa
 }
 
 // x [b, n, d] += gate * linear(gelu(linear(norm(x)))).
-void feed(Tensor& x, const Tensor& scale, const Tensor& shift, const Tensor& gate, const Tensor& packed1,
+void feed(const Tensor& x, const Tensor& scale, const Tensor& shift, const Tensor& gate, const Tensor& packed1,
           const Tensor& offset1, const Tensor& scales1, const Tensor& bias1, const Tensor& packed2,
           const Tensor& offset2, const Tensor& scales2, const Tensor& bias2) {
   check_rows(x);
   const Weights rise(packed1, offset1, scales1, bias1), fall(packed2, offset2, scales2, bias2);
   const int64_t width = x.size(2), inner = rise.outputs;
-  TORCH_CHECK(rise.inputs == width && fall.inputs == inner && fall.outputs == width);
-  float* to = x.data_ptr<float>();
+  STD_TORCH_CHECK(rise.inputs == width && fall.inputs == inner && fall.outputs == width);
+  float* to = x.mutable_data_ptr<float>();
   const float *a = scale.const_data_ptr<float>(), *b = shift.const_data_ptr<float>(), *g = gate.const_data_ptr<float>();
   in_blocks(x.size(0) * x.size(1), [&](int64_t start, int64_t rows) {
     Scratch low(width), high(inner);
@@ -380,18 +382,18 @@ void lay_out(const uint16_t* keys, const uint16_t* values, int64_t length, int64
 // queries, keys, values [b, heads, n, 64], float or bf16 -> [b, n, heads * 64] float; item i attends to its
 // first lengths[i] frames.
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lengths) {
-  TORCH_CHECK(q.dim() == 4 && q.size(3) == kCols && q.sizes() == k.sizes() && q.sizes() == v.sizes());
-  TORCH_CHECK(q.is_contiguous() && k.is_contiguous() && v.is_contiguous() && lengths.numel() == q.size(0));
-  const bool half = q.scalar_type() == at::kBFloat16;
-  TORCH_CHECK(half || q.scalar_type() == at::kFloat);
+  STD_TORCH_CHECK(q.dim() == 4 && q.size(3) == kCols && q.sizes() == k.sizes() && q.sizes() == v.sizes());
+  STD_TORCH_CHECK(q.is_contiguous() && k.is_contiguous() && v.is_contiguous() && lengths.numel() == q.size(0));
+  const bool half = q.scalar_type() == ScalarType::BFloat16;
+  STD_TORCH_CHECK(half || q.scalar_type() == ScalarType::Float);
   const int64_t heads = q.size(1), frames = q.size(2), width = heads * kCols, size = half ? 2 : 4;
   const float factor = 0.125f * 1.4426950409f;  // 1 / sqrt(64), and exp by exp2
-  Tensor out = at::empty({q.size(0), frames, width}, q.options().dtype(at::kFloat));
+  Tensor out = torch::stable::empty({q.size(0), frames, width}, ScalarType::Float);
   const char *from_q = static_cast<const char*>(q.const_data_ptr()), *from_k = static_cast<const char*>(k.const_data_ptr()),
              *from_v = static_cast<const char*>(v.const_data_ptr());
   const int64_t* length = lengths.const_data_ptr<int64_t>();
-  float* to = out.data_ptr<float>();
-  at::parallel_for(0, q.size(0) * heads, 1, [&](int64_t first, int64_t last) {
+  float* to = out.mutable_data_ptr<float>();
+  torch::stable::parallel_for(0, q.size(0) * heads, 1, [&](int64_t first, int64_t last) {
     const int64_t most = (frames + kCols - 1) / kCols * kCols;
     std::vector<uint16_t> queries(frames * kCols), rows(frames * kCols), more(frames * kCols), keys(most * kCols),
         values(most * kCols), weights(kRows * most);
@@ -425,7 +427,7 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor
 
 }  // namespace
 
-TORCH_LIBRARY(ishowtts_cpu, m) {
+STABLE_TORCH_LIBRARY(ishowtts_cpu, m) {
   m.def("project(Tensor x, Tensor scale, Tensor shift, Tensor packed, Tensor offset, Tensor scales, Tensor bias, "
         "Tensor angles, int turning, bool half) -> Tensor");
   m.def("merge(Tensor(a!) x, Tensor joined, Tensor gate, Tensor packed, Tensor offset, Tensor scales, Tensor bias, "
@@ -435,9 +437,9 @@ TORCH_LIBRARY(ishowtts_cpu, m) {
   m.def("attention(Tensor q, Tensor k, Tensor v, Tensor lengths) -> Tensor");
 }
 
-TORCH_LIBRARY_IMPL(ishowtts_cpu, CPU, m) {
-  m.impl("project", &project);
-  m.impl("merge", &merge);
-  m.impl("feed", &feed);
-  m.impl("attention", &attention);
+STABLE_TORCH_LIBRARY_IMPL(ishowtts_cpu, CPU, m) {
+  m.impl("project", TORCH_BOX(&project));
+  m.impl("merge", TORCH_BOX(&merge));
+  m.impl("feed", TORCH_BOX(&feed));
+  m.impl("attention", TORCH_BOX(&attention));
 }

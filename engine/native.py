@@ -8,19 +8,21 @@ import os
 import platform
 import shutil
 import subprocess
-import sysconfig
 import uuid
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import DeviceError
+from engine.errors import CheckpointError, DeviceError
 from engine.files import cache
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
+STABLE = (2, 10)
+"""The first torch whose stable interface has what the kernels use; its headers are read in a second."""
 NAMESPACE = "ishowtts_cpu"
 """Where torch's dispatcher has the operations: `project`, `merge`, `feed` and `attention`."""
 HEAD = 64
@@ -28,13 +30,11 @@ HEAD = 64
 FLAGS = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_bf16")
 """What the processor must have, as Linux names it."""
 COMPILE = (
-    "-O3", "-std=c++20", "-shared", "-fPIC", "-fopenmp", "-DAT_PARALLEL_OPENMP=1", "-ffp-contract=fast",
-    "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni", "-mavx512bf16", "-mfma",
-    "-Wno-ignored-attributes",
+    "-O3", "-std=c++20", "-shared", "-fPIC", "-ffp-contract=fast", "-mavx512f", "-mavx512bw", "-mavx512dq",
+    "-mavx512vl", "-mavx512vnni", "-mavx512bf16", "-mfma", "-Wno-ignored-attributes",
 )  # fmt: skip
 
 
-@functools.cache
 def missing() -> str:
     """What this machine lacks for the kernels, in words; empty where they can be built."""
     if platform.machine() not in ("x86_64", "AMD64") or platform.system() != "Linux":
@@ -44,7 +44,21 @@ def missing() -> str:
         return f"a processor without {lacking[0]}"
     if _compiler() is None:
         return "no C++ compiler"
+    torch = metadata.version("torch")
+    if tuple(map(int, torch.split(".")[:2])) < STABLE:
+        return f"torch {torch}"
+    if not _keeps():
+        return "a cache that cannot be written"
     return ""
+
+
+def _keeps() -> bool:
+    """Whether what is built can be kept in the cache."""
+    try:
+        places = (cache() / "kernels", *(cache() / "kernels").parents)
+        return os.access(next(place for place in places if place.exists()), os.W_OK)
+    except (CheckpointError, OSError):
+        return False
 
 
 def _processor_flags() -> Sequence[str]:
@@ -73,7 +87,7 @@ def check() -> None:
 
 @functools.cache
 def operations() -> Any:
-    """The operations, built on first use: half a minute, once for each torch and source.
+    """The operations, built on first use: some seconds, once for each torch and source.
 
     Raises:
         DeviceError: the machine lacks something, or the compiler fails.
@@ -108,7 +122,6 @@ def _count_products(made: Any) -> None:
 def _library() -> Path:
     """The shared library, built if it is not there: whole or not at all, safe against a second builder."""
     import torch
-    from torch.utils.cpp_extension import include_paths, library_paths
 
     compiler = _compiler()
     if compiler is None:
@@ -119,12 +132,11 @@ def _library() -> Path:
     if target.is_file():
         return target
     scratch = target.with_name(f".{uuid.uuid4().hex}.so")
-    places = [f"-I{path}" for path in (*include_paths(), sysconfig.get_paths()["include"])]
-    links = [f"-L{path}" for path in library_paths()] + ["-ltorch", "-ltorch_cpu", "-lc10"]
-    abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"
+    home = Path(torch.__file__).parent
+    places = [f"-I{home / 'include'}", str(SOURCE), f"-L{home / 'lib'}", "-ltorch", "-ltorch_cpu"]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        command = [compiler, *COMPILE, abi, *places, str(SOURCE), *links, "-o", str(scratch)]
+        command = [compiler, *COMPILE, *places, "-o", str(scratch)]
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode != 0:
             first = next((line for line in done.stderr.splitlines() if "error" in line), "it failed")
@@ -140,7 +152,7 @@ def _library() -> Path:
 def _unsupported(what: str) -> DeviceError:
     return DeviceError(
         f"fused kernels on {what}",
-        "Linux on x86 with AVX-512, VNNI and bf16, and a C++ compiler",
+        "Linux on x86 with AVX-512, VNNI and bf16, a C++ compiler, torch 2.10 or later, and a cache to write",
         "Use attention='auto' and int8='dynamic' or 'off'",
     )
 

@@ -21,7 +21,7 @@ Attention = Literal["auto", "math", "flash", "efficient", "cudnn", "fused"]
 Linears = Literal["auto", "onednn"]
 VocoderBackend = Literal["torch", "onnx", "tensorrt"]
 Reading = Literal["auto", "raw", "chat"]
-Guidance = Literal["packed", "separate", "interval", "reuse"]
+Guidance = Literal["packed", "separate", "interval", "reuse", "searched"]
 
 EPSS_STEPS = (5, 6, 7, 10, 12, 16)
 """Step counts for which upstream's `get_epss_timesteps` has a pruned grid; it falls back silently for
@@ -32,6 +32,9 @@ EPSS_LAST = {5: 1 / 2, 6: 1 / 2, 7: 3 / 4, 10: 7 / 8, 12: 7 / 8, 16: 7 / 8}
 
 GRIDS = Path(__file__).with_name("grids.json")
 """Time grids found by search, with the record of how they were found (`nox -s study -- grids` writes it)."""
+
+PLANS = Path(__file__).with_name("plans.json")
+"""Time grids with the strength of guidance at each step (`nox -s study -- plans` writes it)."""
 
 SOLVER_STAGES = {"euler": 1, "midpoint": 2, "heun": 2}
 """Function evaluations that one step of each solver costs."""
@@ -47,6 +50,34 @@ def searched() -> dict[int, tuple[float, ...]]:
     """Searched grids: Euler steps -> times from 0 to 1, one more than steps."""
     record = json.loads(GRIDS.read_text(encoding="utf8"))
     return {int(steps): tuple(grid) for steps, grid in record["grids"].items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Where Euler's steps lie, and how strongly each is guided.
+
+    Attributes:
+        times: from 0 to 1, one more than steps.
+        strengths: of each step; 0 where it is not guided and costs half.
+    """
+
+    times: tuple[float, ...]
+    strengths: tuple[float, ...]
+
+    @property
+    def rows(self) -> int:
+        """Sequences that go through the transformer, two for each guided step."""
+        return sum(1 + (strength > 0) for strength in self.strengths)
+
+
+@functools.cache
+def planned() -> dict[int, Plan]:
+    """Searched plans: Euler steps -> times and strengths."""
+    record = json.loads(PLANS.read_text(encoding="utf8"))
+    return {
+        int(steps): Plan(tuple(plan["times"]), tuple(plan["strengths"]))
+        for steps, plan in record["plans"].items()
+    }
 
 
 def _toggle(
@@ -136,7 +167,8 @@ class Options:
     )
     guidance: Guidance = _toggle(
         "packed",
-        "its two halves in one batch or separate, only during an interval, or reused every second time",
+        "its two halves in one batch or separate, only during an interval, reused every second time, or "
+        "searched: at the steps and as strongly as was found best (with schedule=searched)",
         lossless=("packed", "separate"),
     )
     guidance_until: float = _toggle(
@@ -183,8 +215,12 @@ class Options:
 
     @classmethod
     def fast_cpu(cls) -> Options:
-        """The fast set for any CPU, in fp32: 7 pruned steps, nothing computed twice (DiT backbones)."""
-        return cls(reference_cache=True, hoist=True, nfe=7, schedule="epss")
+        """The fast set for this machine's CPU: 4 searched steps, nothing computed twice, and our own kernels
+        where they can be built; elsewhere fp32 (DiT backbones)."""
+        from engine import native
+
+        steps = cls(reference_cache=True, hoist=True, nfe=4, schedule="searched", guidance="searched")
+        return steps if native.missing() else dataclasses.replace(steps, int8="fused", attention="fused")
 
     @property
     def steps(self) -> int:
@@ -204,10 +240,15 @@ class Options:
         start = EPSS_LAST[self.steps] if self.schedule == "epss" else 1 - 1 / self.steps
         end = 1.0
         if self.schedule == "searched":
-            start = searched()[self.steps][-2]
+            start = self.searched_times[-2]
         elif self.schedule != "uniform":
             start = 1 - math.cos(math.pi / 2 * start)
         return (start + end) / 2 if self.solver == "midpoint" else start
+
+    @property
+    def searched_times(self) -> tuple[float, ...]:
+        """The times of a searched schedule: those of the plan where guidance was searched with them."""
+        return planned()[self.nfe].times if self.guidance == "searched" else searched()[self.nfe]
 
     def changed(self) -> dict[str, Any]:
         """The fields that differ from upstream's behaviour."""
@@ -298,6 +339,16 @@ CONFLICTS: tuple[tuple[Callable[[Options], bool], str, str], ...] = (
         "Lower guidance_until, or use guidance='packed'",
     ),
     (
+        lambda o: o.guidance == "searched" and not (o.schedule == "searched" and o.nfe in planned()),
+        "schedule='searched' and an nfe that has been searched with guidance='searched'",
+        "Use one of the step counts in engine/plans.json, or guidance='packed'",
+    ),
+    (
+        lambda o: o.guidance == "searched" and "cfg_strength" in o.changed(),
+        "no cfg_strength of one's own with guidance='searched', which has a strength for each step",
+        "Drop one of the two",
+    ),
+    (
         lambda o: o.guidance == "reuse" and o.nfe < 2,
         "two evaluations or more with guidance='reuse', which reuses the first one's direction",
         "Raise nfe, or use guidance='packed'",
@@ -308,8 +359,13 @@ CONFLICTS: tuple[tuple[Callable[[Options], bool], str, str], ...] = (
         "Add hoist=True",
     ),
     (
-        lambda o: "fused" in (o.int8, o.attention) and (o.precision != "fp32" or o.compile != "off"),
-        "precision='fp32' and compile='off' with int8='fused' or attention='fused': they round by themselves",
+        lambda o: o.int8 == "fused" and o.precision != "fp32",
+        "precision='fp32' with int8='fused', which rounds by itself",
+        "Drop one of the two",
+    ),
+    (
+        lambda o: "fused" in (o.int8, o.attention) and (o.precision == "fp16" or o.compile != "off"),
+        "compile='off' and fp32 or bf16 with int8='fused' or attention='fused': kernels of our own",
         "Drop one of the two",
     ),
     (

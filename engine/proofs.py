@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from engine import upstream
 from engine.evidence import RULES, Evidence, Observations, Proof, Trace
-from engine.options import Options, searched
+from engine.options import Options, planned, searched
 
 TOLERANCE = 0.05
 """Share by which a strength that is measured in a half format may differ from the one asked for."""
@@ -52,7 +52,10 @@ def schedule(options: Options, seen: Observations) -> Evidence:
     """The times at which steps began, against the grid of that name."""
 
     def right(trace: Trace) -> bool:
-        return follows([step[0] for step in _steps(trace)], trace.asked.schedule)
+        starts = [step[0] for step in _steps(trace)]
+        if trace.asked.guidance == "searched":
+            return _near(starts, trace.asked.searched_times)
+        return follows(starts, trace.asked.schedule)
 
     def observed(trace: Trace) -> str:
         return "evaluated at t = " + " ".join(f"{t:.3f}" for t in trace.times.tolist())
@@ -66,7 +69,8 @@ def guidance(options: Options, seen: Observations) -> Evidence:
     def right(trace: Trace) -> bool:
         due = _rows_due(trace)
         saves = trace.asked.guided and trace.asked.guidance in ("interval", "reuse")
-        return trace.halves == due and (not saves or (1,) in due)
+        as_planned = trace.asked.guidance != "searched" or _as_strong_as_due(trace)
+        return trace.halves == due and (not saves or (1,) in due) and as_planned
 
     def observed(trace: Trace) -> str:
         rows = sum(map(sum, trace.halves))
@@ -79,16 +83,10 @@ def guidance(options: Options, seen: Observations) -> Evidence:
 def cfg_strength(options: Options, seen: Observations) -> Evidence:
     """How strongly each evaluation was guided, measured at what went into the flow."""
 
-    def right(trace: Trace) -> bool:
-        return all(
-            abs(found - due) <= TOLERANCE * max(due, 1e-3)
-            for found, due in zip(trace.strengths.tolist(), _strengths_due(trace), strict=True)
-        )
-
     def observed(trace: Trace) -> str:
         return "guided by " + " ".join(f"{strength:.2f}" for strength in trace.strengths.tolist())
 
-    return _every(right, seen, observed)
+    return _every(_as_strong_as_due, seen, observed)
 
 
 PROOFS: Mapping[str, Proof] = {
@@ -114,9 +112,19 @@ def _rows_due(trace: Trace) -> list[tuple[int, ...]]:
         return [(1,)] * len(trace.halves)
     if asked.guidance == "interval":
         return [(2,) if time < asked.guidance_until else (1,) for time in trace.times.tolist()]
+    if asked.guidance == "searched":
+        return [(2,) if strength else (1,) for strength in planned()[asked.nfe].strengths]
     if asked.guidance == "reuse":
         return [(1,) if index % 2 else (2,) for index in range(len(trace.halves))]
     return [(1, 1) if asked.guidance == "separate" else (2,)] * len(trace.halves)
+
+
+def _as_strong_as_due(trace: Trace) -> bool:
+    """Whether each evaluation was guided as strongly as it had to be."""
+    return all(
+        abs(found - due) <= TOLERANCE * max(due, 1e-3)
+        for found, due in zip(trace.strengths.tolist(), _strengths_due(trace), strict=True)
+    )
 
 
 def _strengths_due(trace: Trace) -> list[float]:
@@ -125,6 +133,8 @@ def _strengths_due(trace: Trace) -> list[float]:
     asked = trace.asked
     if not asked.guided:
         return [0.0] * len(trace.halves)
+    if asked.guidance == "searched":
+        return list(planned()[asked.nfe].strengths)
     if asked.guidance == "interval":
         return [asked.cfg_strength * (sum(halves) == 2) for halves in trace.halves]
     return [asked.cfg_strength] * len(trace.halves)
@@ -140,12 +150,19 @@ def follows(times: list[float], schedule: str) -> bool:
         return _even(times)
     if schedule == "searched":
         grid = searched().get(len(times))
-        return grid is not None and all(abs(t - u) < 1e-4 for t, u in zip(times, grid, strict=False))
+        return grid is not None and _near(times, grid)
     unswayed = [math.acos(1.0 - min(max(t, 0.0), 1.0)) * 2.0 / math.pi for t in times]
     if schedule == "sway":
         return _even(unswayed)
     pruned = upstream.epss_grid(len(times), "cpu", None).tolist()
     return not _even(unswayed) and all(abs(u - p) < 1e-3 for u, p in zip(unswayed, pruned, strict=False))
+
+
+def _near(times: list[float], grid: tuple[float, ...]) -> bool:
+    """Whether steps began where those of a grid do; its last time is their end."""
+    return len(times) == len(grid) - 1 and all(
+        abs(t - u) < 1e-4 for t, u in zip(times, grid[:-1], strict=True)
+    )
 
 
 def _even(values: list[float]) -> bool:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from engine import upstream
 from engine.dit import embed_text
 from engine.evidence import Evaluation
-from engine.options import Options, searched
+from engine.options import NO_GUIDANCE, Options, planned
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,7 +97,7 @@ def time_grid(options: Options, device: Any) -> Tensor:
 
     steps = options.steps
     if options.schedule == "searched":
-        return torch.tensor(searched()[steps], device=device, dtype=torch.float32)
+        return torch.tensor(options.searched_times, device=device, dtype=torch.float32)
     if options.schedule == "epss":
         grid: Tensor = upstream.epss_grid(steps, device, torch.float32)
     else:
@@ -115,20 +115,31 @@ def evaluation_times(grid: Tensor, rule: Solver) -> Tensor:
     return torch.stack([starts + at * lengths for at in rule.at], dim=1).flatten()
 
 
+def strengths(options: Options, times: Tensor) -> tuple[float, ...]:
+    """How strongly each evaluation is guided; 0 where it is not and costs half."""
+    if options.guidance == "searched":
+        return planned()[options.nfe].strengths
+    if options.guidance == "interval":
+        return tuple(options.cfg_strength * (t < options.guidance_until) for t in times.tolist())
+    return (options.cfg_strength,) * len(times)
+
+
 class Guided:
-    """The guided flow of one batch: conditional + (conditional - unconditional) * cfg_strength.
+    """The guided flow of one batch: conditional + (conditional - unconditional) * strength.
 
     `packed` is upstream's: both halves in one batch of two. `separate` gives the same from two calls of half
-    the memory. `interval` guides only until a time (https://arxiv.org/abs/2404.07724), and `reuse` keeps the
-    guiding direction for every second evaluation (the idea of https://arxiv.org/abs/2408.11194): both are
-    lossy and send fewer rows through the transformer.
+    the memory. `interval` guides only until a time (https://arxiv.org/abs/2404.07724), `reuse` keeps the
+    guiding direction for every second evaluation (the idea of https://arxiv.org/abs/2408.11194), and
+    `searched` guides the steps of a plan, each by a strength of its own: all three are lossy and send fewer
+    rows through the transformer.
 
     Args:
         evaluate: the transformer for this batch.
-        options: for strength, way, and the solver's stages.
+        options: for the way, and the solver's stages.
         times: of all evaluations, [nfe].
         on_step: told of each evaluation.
         around: entered around each call of the transformer.
+        guided_by: strength of each evaluation; by default what the options say.
     """
 
     def __init__(
@@ -138,21 +149,20 @@ class Guided:
         times: Tensor,
         on_step: OnStep,
         around: tuple[Around, ...] = (),
+        guided_by: Sequence[float] | None = None,
     ) -> None:
         self._evaluate, self._options, self._times = evaluate, options, times
         self._on_step, self._around = on_step, around
         self._stages = len(solver(options).at)
         self._outputs: list[Tensor] = []
         self._kept: Tensor | None = None
-        self._guided = [options.guided] * len(times)
-        if options.guidance == "interval":
-            self._guided = [t < options.guidance_until for t in times.tolist()]
+        self._strengths = strengths(options, times) if guided_by is None else guided_by
 
     def __call__(self, x: Tensor, evaluation: int) -> Tensor:
         """`x` [b, n, d] -> [b, n, d] float32 at the time of that evaluation."""
         self._outputs.clear()
         conditional, direction = self._halves(x, evaluation)
-        flow = conditional if direction is None else conditional + direction * self._options.cfg_strength
+        flow = conditional if direction is None else conditional + direction * self._strengths[evaluation]
         step = evaluation // self._stages
         self._on_step(Evaluation(self._times[evaluation], step, x, tuple(self._outputs), flow))
         return flow.float()
@@ -160,7 +170,7 @@ class Guided:
     def _halves(self, x: Tensor, evaluation: int) -> tuple[Tensor, Tensor | None]:
         """The conditional half, and the direction from the unconditional one to it where that is wanted."""
         way = self._options.guidance
-        if not self._guided[evaluation]:
+        if self._strengths[evaluation] < NO_GUIDANCE:
             return self._call(x, evaluation, "conditional"), None
         if way == "reuse" and evaluation % 2 and self._kept is not None:
             return self._call(x, evaluation, "conditional"), self._kept

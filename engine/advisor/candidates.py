@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from engine.advisor import doctor
 from engine.errors import EngineError, OptionsError
 from engine.gate.data.workloads import Frozen
-from engine.options import EPSS_STEPS, Options, searched
+from engine.options import EPSS_STEPS, Options, planned, searched
 
 STAGES = ("reference", "text", "sampling", "vocoder", "other")
 """`Timings.stages`: every part of a request."""
@@ -130,6 +130,8 @@ def enumerate_all(
         else:
             found.append(made)
     refused += [Refused(name=name, reason=why) for name, why in ELSEWHERE.items()]
+    if not any(_fewer_evaluations(current)):
+        refused.append(Refused(name="nfe", reason=f"no grid of fewer than {current.nfe} steps was searched"))
     return found, refused
 
 
@@ -190,9 +192,19 @@ def _worth_trying(current: Options) -> Iterator[dict[str, Any]]:
             yield from [needed] if "graphs" in needed else [{"graphs": False}]
         else:
             values = [value for value in _values(field.name, hints[field.name]) if value != now]
-            for value in values:  # fused kernels stand in the forward pass that hoist brings
-                more = {"hoist": True} if value == "fused" and not current.hoist else {}
-                yield {field.name: value, **more}
+            yield from ({field.name: value, **_company(value, current)} for value in values)
+
+
+def _company(value: Any, current: Options) -> dict[str, Any]:
+    """What a value brings along: fused kernels stand in the forward pass of `hoist`, and searched guidance
+    has times and steps of its own."""
+    if value == "fused":
+        return {} if current.hoist else {"hoist": True}
+    if value != "searched":
+        return {}
+    fewer = [steps for steps in planned() if steps <= current.nfe]
+    wanted = {"schedule": "searched", "nfe": max(fewer, default=current.nfe)}
+    return {name: one for name, one in wanted.items() if getattr(current, name) != one}
 
 
 def _values(name: str, hint: Any) -> tuple[Any, ...]:

@@ -17,7 +17,7 @@ from engine.optimizations import (
     compile,
     hoist,
 )
-from engine.options import searched
+from engine.options import planned, searched
 from tests.unit import card
 
 TEXT = "Hello there, 9 of you!"
@@ -36,6 +36,7 @@ CASES = [
     ("vocoder_precision", {"vocoder_precision": "fp16"}),
     ("int8", {"int8": "dynamic"}),
     *(pytest.param(name, FUSED, marks=needs_kernels) for name in ("int8", "attention")),
+    pytest.param("attention", {**FUSED, "int8": "off", "precision": "bf16"}, marks=needs_kernels),
     ("linears", {"linears": "onednn"}),
     ("attention", {"attention": "math"}),
     ("attention", {"attention": "flash"}),
@@ -52,6 +53,7 @@ CASES = [
     ("guidance", {"guidance": "separate"}),
     ("guidance", {"guidance": "interval", "nfe": 8}),
     ("guidance", {"guidance": "reuse"}),
+    *(("guidance", {"nfe": n, "schedule": "searched", "guidance": "searched"}) for n in planned()),
     ("guidance", {"cfg_strength": 0.0}),
     ("cfg_strength", {"cfg_strength": 5.0}),
     ("cfg_strength", {"cfg_strength": 0.5, "guidance": "reuse", "precision": "bf16"}),
@@ -141,7 +143,8 @@ def test_on_without_its_work_is_disproven(
     switch_off(name, monkeypatch)
     seen = proofs(tiny(**options), voice)
     assert seen.pop(name) is False
-    if options.get("cfg_strength") == 0:  # guided after all, and so by a strength nobody asked for
+    if options.get("cfg_strength") == 0 or options.get("guidance") == "searched":
+        # guided after all or otherwise, and so by a strength nobody asked for
         assert {seen.pop(other) for other in ("guidance", "cfg_strength") if other in seen} == {False}
     assert set(seen.values()) == {True}
 

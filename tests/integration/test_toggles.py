@@ -140,6 +140,7 @@ def test_fused_kernels_stay_close_to_what_they_round(tiny: Callable[..., Engine]
     plain = tiny(hoist=True).synthesize(TEXT, voice).mel
     for more, bound in (
         ({"attention": "fused"}, ATTENTION),
+        ({"attention": "fused", "precision": "bf16"}, INT8),
         ({"int8": "fused"}, INT8),
         ({"int8": "fused", "attention": "fused"}, INT8),
     ):

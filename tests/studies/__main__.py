@@ -98,6 +98,10 @@ STUDIES: Mapping[str, Study] = {
         "tests.studies.pareto",
         _writes("pareto"),
     ),
+    "plans": Study(
+        "Which of few steps need guidance, how strongly, and when do they lie best? Writes engine/plans.json.",
+        "tests.studies.plansearch",
+    ),
     "grids": Study(
         "Which time grids of few steps come nearest to the flow's own path? Goes on where it stopped.",
         "tests.studies.gridsearch",

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.errors import UsageError
-from engine.options import Options
+from engine.options import Options, planned
 from tests.studies.architecture import Architecture, Sequence
 from tests.studies.ceilings import Ceilings
 
@@ -58,6 +58,8 @@ def evaluations(options: Options) -> list[tuple[int, ...]]:
     """For each evaluation of the flow, the rows of each call of the transformer, as the guidance has them."""
     if not options.guided:
         return [(1,)] * options.nfe
+    if options.guidance == "searched":
+        return [(2,) if strength else (1,) for strength in planned()[options.nfe].strengths]
     if options.guidance == "reuse":
         return [(1,) if index % 2 else (2,) for index in range(options.nfe)]
     if options.guidance == "interval":

@@ -103,10 +103,17 @@ def _flow(tts: Engine, batch: batches.Inputs, times: Tensor) -> Iterator[sampler
         yield sampler.Guided(evaluate, Options(), times, lambda _: None)
 
 
-def _carry(tts: Engine, batch: batches.Inputs, x: Tensor, grid: Tensor, options: Options) -> Tensor:
-    """From x [1, n, d] at the first time of a grid to its last."""
-    parts = tts._open()
-    return sampler.integrate(parts.backbone, _cond(batch), batch.tokens, x, grid, options, lambda *_: None)
+def _carry(
+    tts: Engine, batch: batches.Inputs, x: Tensor, grid: Tensor, strengths: Sequence[float] | None
+) -> Tensor:
+    """From x [1, n, d] at the first time of a grid to its last, by Euler's steps."""
+    parts, rule = tts._open(), sampler.SOLVERS["euler"]
+    times = sampler.evaluation_times(grid, rule)
+    with parts.backbone(_cond(batch), batch.tokens, times, None) as evaluate:
+        flow = sampler.Guided(evaluate, Options(), times, lambda _: None, guided_by=strengths)
+        for step, length in enumerate(grid.diff()):
+            x = rule.advance(flow, x, length, step)
+    return x
 
 
 def _cond(batch: batches.Inputs) -> Tensor:
@@ -217,15 +224,19 @@ class Search:
             found.append(origins)
         return found
 
-    def errors(self, grid: Grid, problems: Sequence[Problem]) -> list[float]:
-        """Relative distance of each problem's end, by Euler along the grid, from its solution."""
+    def errors(
+        self, grid: Grid, problems: Sequence[Problem], strengths: tuple[float, ...] | None = None
+    ) -> list[float]:
+        """Relative distance of each problem's end, by Euler along the grid, from its solution; each step is
+        guided by a strength of its own, or all by the default."""
         import torch
 
-        keys = {problem: f"{problem.name} {grid}" for problem in problems}
+        of = f"{grid}" if strengths is None else f"{grid} {strengths}"
+        keys = {problem: f"{problem.name} {of}" for problem in problems}
         for problem in [problem for problem in problems if keys[problem] not in self._errors]:
             self._check("%s along %s", problem.name, " ".join(f"{t:.3f}" for t in grid))
-            times, options = torch.tensor(grid, dtype=torch.float32), Options(nfe=len(grid) - 1)
-            end = _carry(self._tts, problem.batch, problem.batch.noise, times, options)
+            times = torch.tensor(grid, dtype=torch.float32)
+            end = _carry(self._tts, problem.batch, problem.batch.noise, times, strengths)
             self._errors[keys[problem]] = float(problem.errors(end, -1).sqrt())
             write_atomically(self._kept / "errors.json", json.dumps(self._errors))
         return [self._errors[key] for key in keys.values()]

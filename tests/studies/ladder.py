@@ -66,17 +66,21 @@ RUNGS = (
     Rung("attention by definition", "attention=math", stays=False),
     Rung("buckets", "buckets=on", stays=False),
     Rung("compiled", "compile=default", stays=False),
+    Rung("fp32 linears by oneDNN", "linears=onednn", stays=False),
     Rung("bf16 transformer", "precision=bf16", stays=False),
     Rung("int8 products", "int8=dynamic", stays=False),
-    Rung("7 pruned steps", "nfe=7 schedule=epss"),
-    Rung("7 searched steps", "schedule=searched", stays=False),
-    Rung("6 searched steps", "nfe=6 schedule=searched", stays=False),
+    Rung("7 pruned steps", "nfe=7 schedule=epss", stays=False),
+    Rung("guidance reused", "nfe=7 schedule=epss guidance=reuse", stays=False),
+    Rung("guidance in an interval", "nfe=7 schedule=epss guidance=interval", stays=False),
     Rung("8 evaluations by midpoint", "nfe=8 schedule=sway solver=midpoint", stays=False),
-    Rung("guidance reused", "guidance=reuse", stays=False),
-    Rung("guidance in an interval", "guidance=interval", stays=False),
+    Rung("4 searched steps", "nfe=4 schedule=searched"),
+    Rung("each guided by its own strength", "guidance=searched"),
+    Rung("fused attention", "attention=fused"),
+    Rung("fused int8", "int8=fused"),
     Rung("vocoder by ONNX Runtime", "vocoder_backend=onnx", stays=False),
 )
-"""Which of them stay is decided by what the ladder showed; those that do are `Options.fast_cpu()`."""
+"""Which of them stay is decided by what the ladder showed; those that do are `Options.fast_cpu()` where the
+fused kernels can be built."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -52,6 +52,9 @@ SETS = (
     "nfe=8 solver=heun",
     "nfe=16 int8=dynamic",
     "nfe=7 schedule=epss int8=dynamic",
+    "nfe=7 schedule=epss int8=fused attention=fused",
+    *(f"nfe={steps} schedule=searched guidance=searched" for steps in (6, 5, 4)),
+    *(f"nfe={steps} schedule=searched guidance=searched int8=fused attention=fused" for steps in (6, 5, 4)),
 )
 """What is tried: step counts by time grid, by solver and by number format."""
 

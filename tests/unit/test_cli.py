@@ -59,12 +59,21 @@ def test_speak_writes_a_wav_and_one_line(run: Run, tmp_path: Path, clip: Path) -
 def test_speak_prints_json(run: Run, tmp_path: Path) -> None:
     """Options, evidence and stages, for a program to read."""
     code, printed, _ = run(
-        *speak(tmp_path / "out.wav", "--json", "--preset", "fast_cpu", "--schedule", "sway")
+        *speak(
+            tmp_path / "out.wav",
+            "--json",
+            "--preset",
+            "fast_cpu",
+            "--schedule",
+            "sway",
+            "--guidance",
+            "packed",
+        )
     )
     facts = json.loads(printed)
     assert code == 0
     assert facts["options"] == dataclasses.asdict(
-        dataclasses.replace(Options.fast_cpu(), schedule="sway", nfe=1)
+        dataclasses.replace(Options.fast_cpu(), schedule="sway", guidance="packed", nfe=1)
     )
     assert facts["evidence"].keys() == facts["options"].keys() - {"guidance_until"}
     assert facts["trained"] is False

@@ -9,11 +9,21 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine import options as engine_options
 from engine import proofs, sampler
-from engine.evidence import Observations, Trace
-from engine.options import Guidance, Options
+from engine.evidence import Evaluation, Observations, Trace
+from engine.options import Guidance, Options, Plan
 
+PLAN = Plan((0.0, 0.1, 0.4, 0.5, 0.6, 0.9, 1.0), (0.0, 3.0, 0.0, 2.0, 1.5, 0.0))
+SEARCHED: dict[str, Any] = {"guidance": "searched", "schedule": "searched", "nfe": 6}
 TIMES = torch.tensor([0.0, 0.1, 0.4, 0.5, 0.6, 0.9])
+
+
+@pytest.fixture(autouse=True)
+def planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan of six steps, whatever was searched."""
+    for module in (engine_options, sampler, proofs):
+        monkeypatch.setattr(module, "planned", lambda: {6: PLAN})
 
 
 class Halves:
@@ -77,6 +87,17 @@ def test_reuse_keeps_the_direction_for_every_second_evaluation() -> None:
     assert made == ["both", "conditional"] * 3
 
 
+def test_a_plan_guides_each_step_by_its_own_strength_or_not_at_all() -> None:
+    """A step without strength costs half."""
+    found, made = flows(Options(**SEARCHED))
+    for index, strength in enumerate(PLAN.strengths):
+        conditional, guiding = plain(strength)
+        assert torch.equal(
+            found[index], conditional[index] + guiding[index] if strength else conditional[index]
+        )
+        assert made[index] == ("both" if strength else "conditional")
+
+
 def test_without_guidance_only_the_conditional_half_is_computed() -> None:
     """Upstream's threshold: below 1e-5 there is none."""
     found, made = flows(Options(cfg_strength=1e-6))
@@ -100,6 +121,7 @@ PATTERNS = {
     "separate": [SEPARATE] * 6,
     "interval": [PACKED] * 3 + [SINGLE] * 3,
     "reuse": [PACKED, SINGLE] * 3,
+    "searched": [PACKED if strength else SINGLE for strength in PLAN.strengths],
 }
 
 
@@ -117,8 +139,9 @@ def seen(options: Options, halves: list[Any], strengths: Any = None) -> Observat
 def test_the_proof_is_what_went_through_the_transformer(way: Any) -> None:
     """Each way is proven by its own pattern of rows and by none of the others."""
     for name, halves in [*PATTERNS.items(), ("none", [SINGLE] * 6)]:
-        options = Options(guidance=way, nfe=6)
-        assert proofs.guidance(options, seen(options, halves)).proven is (name == way)
+        options = Options(**SEARCHED) if way == "searched" else Options(guidance=way, nfe=6)
+        strengths = PLAN.strengths if way == "searched" else None
+        assert proofs.guidance(options, seen(options, halves, strengths)).proven is (name == way)
     assert proofs.guidance(Options(), Observations()).proven is None
 
 
@@ -151,13 +174,14 @@ def test_the_strength_is_measured_and_not_believed(strength: float, other: float
     assert proofs.cfg_strength(options, found).proven is close
 
 
-WAYS = [{"cfg_strength": 2.0}, {"cfg_strength": 5.0}, {"cfg_strength": 0.0}]
-WAYS += [{"guidance": name} for name in ("separate", "interval", "reuse")]
+WAYS: list[dict[str, Any]] = [{"cfg_strength": 2.0}, {"cfg_strength": 5.0}, {"cfg_strength": 0.0}]
+WAYS += [{"guidance": name} for name in ("separate", "interval", "reuse")] + [SEARCHED]
 
 
-@pytest.mark.parametrize("options", [Options(**way) for way in WAYS], ids=str)
-def test_a_trace_measures_the_strength_of_every_evaluation(options: Options) -> None:
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_a_trace_measures_the_strength_of_every_evaluation(way: dict[str, Any]) -> None:
     """From the halves that the transformer gave and the flow that came of them, whatever the way."""
+    options = Options(**way)
     trace = Trace(options, 1, slice(0, 3))
     flow = sampler.Guided(Halves(), options, TIMES, trace.add)
     x = torch.linspace(-1, 1, 24).reshape(2, 3, 4)
@@ -166,7 +190,25 @@ def test_a_trace_measures_the_strength_of_every_evaluation(options: Options) -> 
     trace.finish(x)
     inside = [options.guidance != "interval" or t < options.guidance_until for t in TIMES.tolist()]
     due = [options.cfg_strength * guided for guided in inside]
+    due = list(PLAN.strengths) if options.guidance == "searched" else due
     assert trace.strengths.tolist() == pytest.approx(due, abs=1e-4)
+
+
+def test_strength_where_there_should_be_none_is_seen() -> None:
+    """Before the first direction is known, whatever was added has no measure: it is infinite."""
+    trace = Trace(Options(**SEARCHED), 1, slice(0, 3))
+    x = torch.linspace(-1, 1, 24).reshape(2, 3, 4)
+    for evaluation in range(len(TIMES)):
+        flow = sampler.Guided(Halves(), Options(), TIMES, lambda _: None, guided_by=PLAN.strengths)(
+            x, evaluation
+        )
+        halves = Halves()(x, evaluation, "both" if PLAN.strengths[evaluation] else "conditional")
+        trace.add(Evaluation(TIMES[evaluation], evaluation, x, (halves,), flow + 0.1 * (evaluation == 0)))
+    trace.finish(x)
+    assert trace.strengths.tolist() == [
+        float("inf"),
+        *(pytest.approx(one, abs=1e-4) for one in PLAN.strengths[1:]),
+    ]
 
 
 def test_a_flow_that_takes_no_notice_of_the_strength_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,4 +226,4 @@ def test_a_flow_that_takes_no_notice_of_the_strength_is_seen(monkeypatch: pytest
 
 def test_every_guidance_is_tested_here() -> None:
     """A new one needs its oracle in this file."""
-    assert set(get_args(Guidance)) == {"packed", "separate", "interval", "reuse"}
+    assert set(get_args(Guidance)) == {"packed", "separate", "interval", "reuse", "searched"}

@@ -150,21 +150,21 @@ def test_their_work_is_counted() -> None:
 
 
 def test_a_machine_that_lacks_something_is_refused_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The processor's feature, the compiler, or what the compiler says."""
+    """The processor's feature, the compiler, or a folder to keep the kernels in."""
     for name, answer, sentence in (
         ("_processor_flags", (), "a processor without avx512f"),
         ("_compiler", None, "no C.. compiler"),
+        ("_keeps", False, "a cache that cannot be written"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(native.platform, "machine", lambda: "x86_64")
             patch.setattr(native, "_processor_flags", lambda: native.FLAGS)
             patch.setattr(native, "_compiler", lambda: "c++")
+            patch.setattr(native, "_keeps", lambda: True)
             patch.setattr(native, name, lambda answer=answer: answer)
-            native.missing.cache_clear()
             native.operations.cache_clear()
             with pytest.raises(DeviceError, match=sentence):
                 native.operations()
-    native.missing.cache_clear()
     native.operations.cache_clear()
 
 
@@ -177,3 +177,24 @@ def test_a_build_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
     with pytest.raises(DeviceError, match="error: no such thing"):
         native._library()
     assert not list((tmp_path / "kernels").iterdir())
+
+
+def test_a_torch_without_the_stable_interface_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its version: the compiler's own words would be about headers."""
+    monkeypatch.setattr(native.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(native, "_processor_flags", lambda: native.FLAGS)
+    monkeypatch.setattr(native, "_compiler", lambda: "c++")
+    monkeypatch.setattr(native, "_keeps", lambda: True)
+    for version, refused in (("2.9.1", True), ("2.10.0+cpu", False), ("2.13.0", False), ("3.0", False)):
+        monkeypatch.setattr(native.metadata, "version", lambda _, version=version: version)
+        assert bool(native.missing()) is refused, version
+
+
+def test_a_cache_that_does_not_exist_yet_can_be_written_where_its_folder_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is asked is the nearest folder that is there."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "not" / "yet"))
+    assert native._keeps()
+    monkeypatch.setattr(native.os, "access", lambda place, _: place != tmp_path)
+    assert not native._keeps()

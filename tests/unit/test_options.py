@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import sampler
+from engine import native, sampler
 from engine.errors import OptionsError
 from engine.options import (
     EPSS_STEPS,
@@ -20,6 +20,7 @@ from engine.options import (
     Compile,
     Options,
     Precision,
+    planned,
     searched,
 )
 
@@ -221,6 +222,27 @@ def test_a_grid_that_was_not_searched_is_refused() -> None:
             Options(nfe=2 * steps, schedule="searched", solver="midpoint")
 
 
+def test_a_plan_that_was_not_searched_is_refused() -> None:
+    """It has its own times and strengths, for some step counts alone."""
+    for steps, plan in planned().items():
+        options = Options(nfe=steps, schedule="searched", guidance="searched")
+        assert options.last_time == plan.times[-2]
+        assert steps <= plan.rows <= 2 * steps
+        for wrong in ({"schedule": "sway"}, {"nfe": 40}, {"cfg_strength": 3.0}, {"solver": "heun"}):
+            with pytest.raises(OptionsError, match="searched"):
+                Options(**{"nfe": steps, "schedule": "searched", "guidance": "searched", **wrong})  # type: ignore[arg-type]
+
+
+def test_the_fast_set_has_our_kernels_where_they_can_be_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing that rounds where they cannot: every CPU can serve it."""
+    monkeypatch.setattr(native, "missing", lambda: "no C++ compiler")
+    plain = Options.fast_cpu()
+    monkeypatch.setattr(native, "missing", lambda: "")
+    fused = Options.fast_cpu()
+    assert {"int8", "attention"}.isdisjoint(plain.changed())
+    assert fused == dataclasses.replace(plain, int8="fused", attention="fused")
+
+
 def test_the_jetson_preset_is_what_the_jetson_runs() -> None:
     """NFE 8, fp16 with the vocoder, max-autotune, reference cache."""
     assert Options.jetson().changed() == {
@@ -255,7 +277,7 @@ def test_a_preset_and_pairs_combine() -> None:
     """Pairs change what the preset set."""
     for text, expected in (
         ("", Options()),
-        ("fast_cpu schedule=sway nfe=3", dataclasses.replace(Options.fast_cpu(), schedule="sway", nfe=3)),
+        ("fast_cpu reference_cache=off", dataclasses.replace(Options.fast_cpu(), reference_cache=False)),
         ("nfe=7,schedule=epss", Options(nfe=7, schedule="epss")),
         ("reference_cache=ON cfg_strength=1.5", Options(reference_cache=True, cfg_strength=1.5)),
         ("jetson reference_cache=0", dataclasses.replace(Options.jetson(), reference_cache=False)),

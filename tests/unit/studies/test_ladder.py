@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,8 @@ def test_the_shipped_rungs_are_valid_and_start_at_the_reference() -> None:
 
 def test_the_rungs_that_stay_are_the_fast_set() -> None:
     """What is offered as fast is what the ladder kept, nothing else."""
-    assert [rung.options for rung in cumulative(RUNGS) if rung.stays][-1] == Options.fast_cpu()
+    fused = dataclasses.replace(Options.fast_cpu(), int8="fused", attention="fused")
+    assert [rung.options for rung in cumulative(RUNGS) if rung.stays][-1] == fused
 
 
 def test_a_rung_that_does_not_exist_is_refused() -> None:
