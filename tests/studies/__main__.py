@@ -99,7 +99,7 @@ STUDIES: Mapping[str, Study] = {
         _writes("pareto"),
     ),
     "plans": Study(
-        "Which of few steps need guidance, how strongly, and when do they lie best? Writes engine/plans.json.",
+        "Which of few steps need guidance, how strongly, and where do they lie best? In engine/plans.json.",
         "tests.studies.plansearch",
     ),
     "grids": Study(

@@ -22,7 +22,7 @@ from engine.gate.data.files import write_atomically
 from engine.gate.data.workloads import SENTENCES
 from engine.options import Options
 from tests.studies import ceilings, committed, costs, flops
-from tests.studies.ladder import Ratio, ratio_of
+from tests.studies.ratios import Ratio, ratio_of
 
 SIZES = (1, 2, 4, 8)
 TOGGLES = "fast_cpu"

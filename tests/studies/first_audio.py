@@ -22,7 +22,7 @@ from engine.gate.data.files import write_atomically
 from engine.gate.data.workloads import SENTENCES
 from engine.options import Options
 from tests.studies import committed
-from tests.studies.ladder import Ratio, ratio_of
+from tests.studies.ratios import Ratio, ratio_of
 
 TEXT = " ".join(sentence.text for sentence in SENTENCES)
 """All pinned texts one after the other: about 17 seconds of speech of the voice in the box."""

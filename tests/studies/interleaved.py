@@ -17,7 +17,7 @@ from engine.checkpoint import find
 from engine.errors import UsageError
 from engine.gate.data import texts
 from engine.options import Options
-from tests.studies.ladder import Ratio, ratio_of
+from tests.studies.ratios import Ratio, ratio_of
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,12 +1,13 @@
-"""The ablation ladder: one toggle at a time on top of the last, each rung in processes of its own.
+"""The ablation ladder: one toggle at a time on top of the last, timed live.
 
-Every block runs each rung once, in a random order, so that a drift of the machine falls on all of them alike.
-A block gives one log-ratio of process medians for each rung and the one below it; a Student-t interval over
-blocks says what the toggle brought. A gain has one owner: the rung where its toggle appears. A toggle that is
-tried and not kept is measured on top of the same rung, and the ladder goes on without it. Beside the speed
-stands what it did to the sound (`engine.gate.quality.speech`).
+All rungs are loaded in one process and speak in turn, in a random order within each round, so that a drift
+of the machine falls on all of them alike. A round gives one log-ratio for each rung and the one below it; a
+Student-t interval over rounds says what the toggle brought. A gain has one owner: the rung where its toggle
+appears. A toggle that is tried and not kept is measured on top of the same rung, and the ladder goes on
+without it. Memory, the start and proofs come from a process for each rung, and beside the speed stands what
+it did to the sound (`engine.gate.quality.speech`).
 
-`nox -s study -- ladder [--checkpoint NAME] [--blocks N] [--out FILE] [--plot FILE]`
+`nox -s study -- ladder [--checkpoint NAME] [--rounds N] [--out FILE] [--plot FILE]`
 """
 
 from __future__ import annotations
@@ -23,22 +24,24 @@ import numpy as np
 import typer
 
 from engine.checkpoint import DEFAULT_CHECKPOINT
-from engine.errors import UsageError
 from engine.gate.data.files import write_atomically
 from engine.gate.data.samples import Call
-from engine.gate.data.workloads import SENTENCES, Sentence
+from engine.gate.data.workloads import SENTENCES
 from engine.gate.measure import process, revisions
 from engine.gate.measure.process import Material, Target
 from engine.gate.quality import speech as sound
 from engine.gate.quality.speech import Sound
 from engine.gate.scene import find_material
-from engine.gate.stats.intervals import mean_interval
 from engine.options import Options
-from tests.studies import committed, ladder_report
+from tests.studies import committed, interleaved, ladder_report
+from tests.studies.interleaved import Timed
+from tests.studies.ratios import LEVEL
 
 log = logging.getLogger(__name__)
-SCHEMA_VERSION = 2
-LEVEL = 0.95
+SCHEMA_VERSION = 3
+TIMED = ("hello", "kitchen")
+"""Pinned texts that are timed, live: every rung in every round, in random order."""
+SENTENCE = next(sentence for sentence in SENTENCES if sentence.name == "short")
 
 
 class Rung(NamedTuple):
@@ -84,20 +87,9 @@ fused kernels can be built."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Ratio:
-    """Time after / time before, with its 95 % interval over blocks (Student-t on logarithms)."""
-
-    ratio: float
-    low: float
-    high: float
-
-
-@dataclasses.dataclass(frozen=True)
 class Taken:
-    """One process of one rung: steady seconds, load seconds, peak memory, and what was proven."""
+    """A process of one rung: load seconds, peak memory, the wave of its sentence, and what was not proven."""
 
-    seconds: float
-    audio_seconds: float
     load_seconds: float
     peak_mb: float
     output: str
@@ -120,68 +112,32 @@ def cumulative(rungs: Sequence[Rung]) -> list[Step]:
     return steps
 
 
-def ratio_of(after: Sequence[float], before: Sequence[float]) -> Ratio:
-    """The ratio of paired times, one pair a block.
-
-    Raises:
-        UsageError: fewer than two blocks, which have no interval.
-    """
-    if len(after) < 2 or len(after) != len(before):
-        raise UsageError(f"{len(after)} and {len(before)} blocks", "two or more, in pairs", "Measure more")
-    logs = np.log(np.asarray(after) / np.asarray(before))
-    interval = mean_interval(logs, LEVEL)
-    return Ratio(*(float(np.exp(value)) for value in (interval.mean, interval.low, interval.high)))
-
-
-def climb(
-    rungs: Sequence[Step],
-    sentences: Sequence[Sentence],
-    material: Material,
-    outputs: Path,
-    *,
-    blocks: int,
-    calls: int,
-    seed: int,
-) -> dict[str, list[Taken]]:
-    """Measure every rung once a block, in random order. Waves are kept in `outputs` by their hash.
+def weigh(rungs: Sequence[Step], material: Material, outputs: Path) -> dict[str, Taken]:
+    """What needs a process of its own: memory, the start, and proofs. Waves go into `outputs` by their hash.
 
     Raises:
         UsageError: a rung does not load or speak.
     """
     root = revisions.checkout()
     here, dirty = revisions.describe(root)
-    rng = np.random.default_rng(seed)
-    taken: dict[str, list[Taken]] = {rung.name: [] for rung in rungs}
-    for block in range(blocks):
-        for index in rng.permutation(len(rungs)):
-            name, options = rungs[index].name, rungs[index].options
-            log.info("block %d of %d: %s", block + 1, blocks, name)
-            target = Target(root, here, dirty, "" if options == Options() else str(options))
-            taken[name].append(_process(target, material, sentences, calls, outputs))
+    taken = {}
+    for number, rung in enumerate(rungs, 1):
+        log.info("process %d of %d: %s", number, len(rungs), rung.name)
+        target = Target(root, here, dirty, "" if rung.options == Options() else str(rung.options))
+        with (
+            process.opener({"candidate": target}, material, outputs=outputs) as open_worker,
+            open_worker("candidate") as handle,
+        ):
+            spoken = [handle.call(SENTENCE) for _ in range(2)]
+            taken[rung.name] = _taken(spoken, handle.described["load_seconds"], handle.finish())
     return taken
 
 
-def _process(
-    target: Target, material: Material, sentences: Sequence[Sentence], calls: int, outputs: Path
-) -> Taken:
-    """One process of one rung; the first call of each sentence is warm-up and does not count."""
-    with (
-        process.opener({"candidate": target}, material, outputs=outputs) as open_worker,
-        open_worker("candidate") as handle,
-    ):
-        spoken = [[handle.call(sentence) for _ in range(1 + calls)] for sentence in sentences]
-        end = handle.finish()
-        return _taken(spoken, handle.described["load_seconds"], end)
-
-
-def _taken(spoken: Sequence[Sequence[Call]], load_seconds: float, end: Mapping[str, Any]) -> Taken:
-    steady = [float(np.median([call.seconds for call in calls[1:]])) for calls in spoken]
+def _taken(spoken: Sequence[Call], load_seconds: float, end: Mapping[str, Any]) -> Taken:
     return Taken(
-        seconds=sum(steady),
-        audio_seconds=sum(calls[0].audio_seconds for calls in spoken),
         load_seconds=load_seconds,
         peak_mb=end["peak_device_mb"] or end["peak_host_mb"],
-        output=spoken[-1][-1].output,
+        output=spoken[-1].output,
         unproven=tuple(name for name, (proven, _) in end["evidence"].items() if proven is False),
     )
 
@@ -197,15 +153,17 @@ def hear(rungs: Sequence[Step], checkpoint: str) -> dict[str, Sound]:
 
 
 def rows(
-    rungs: Sequence[Step], taken: Mapping[str, Sequence[Taken]], heard: Mapping[str, Sound], outputs: Path
+    rungs: Sequence[Step],
+    timed: Mapping[str, Timed],
+    taken: Mapping[str, Taken],
+    heard: Mapping[str, Sound],
+    outputs: Path,
 ) -> list[dict[str, Any]]:
     """The ladder as a table: what each rung added, its gain, the gain so far, memory, and its sound."""
-    sets = {rung.name: rung.options for rung in rungs}
-    bottom = taken[rungs[0].name]
+    sets, bottom = {rung.name: rung.options for rung in rungs}, rungs[0].name
     found = []
     for rung in rungs:
-        mine, base, under = taken[rung.name], taken[rung.below], sets[rung.below]
-        seconds, before, start = ([one.seconds for one in side] for side in (mine, base, bottom))
+        mine, under = taken[rung.name], sets[rung.below]
         added = {
             key: value for key, value in rung.options.changed().items() if under.changed().get(key) != value
         }
@@ -216,15 +174,15 @@ def rows(
                 "stays": rung.stays,
                 "added": added,
                 "lossless": rung.options.only_lossless(under),
-                "rtf": float(np.median([one.seconds / one.audio_seconds for one in mine])),
-                "against_below": dataclasses.asdict(ratio_of(seconds, before)),
-                "against_reference": dataclasses.asdict(ratio_of(seconds, start)),
-                "load_seconds": float(np.median([one.load_seconds for one in mine])),
-                "peak_mb": max(one.peak_mb for one in mine),
-                "mel_l2_to_reference": _moved(outputs, bottom[0].output, mine[0].output),
+                "rtf": timed[rung.name].rtf,
+                "against_below": dataclasses.asdict(timed[rung.name].against(timed[rung.below])),
+                "against_reference": dataclasses.asdict(timed[rung.name].against(timed[bottom])),
+                "load_seconds": mine.load_seconds,
+                "peak_mb": mine.peak_mb,
+                "mel_l2_to_reference": _moved(outputs, taken[bottom].output, mine.output),
                 "sound": dataclasses.asdict(heard[rung.name]) if rung.name in heard else None,
-                "unproven": sorted({toggle for one in mine for toggle in one.unproven}),
-                "seconds": seconds,
+                "unproven": sorted(mine.unproven),
+                "seconds": timed[rung.name].rounds,
             }
         )
     return found
@@ -240,35 +198,30 @@ def _moved(outputs: Path, before: str, after: str) -> float | None:
 
 def main(
     checkpoint: Annotated[str, typer.Option(help="What to load.")] = DEFAULT_CHECKPOINT,
-    blocks: Annotated[int, typer.Option(min=2, help="Each rung runs once a block.")] = 5,
-    calls: Annotated[int, typer.Option(min=1, help="Steady calls of each sentence in a process.")] = 3,
-    sentences: Annotated[str, typer.Option(help="Pinned sentences, separated by commas.")] = "short,medium",
-    seed: Annotated[int, typer.Option(help="Of the order of the rungs.")] = 0,
+    rounds: Annotated[int, typer.Option(min=2, help="Each rung speaks once a round.")] = 12,
+    seed: Annotated[int, typer.Option(help="Of the order within a round.")] = 0,
     quality: Annotated[
         bool, typer.Option(help="Let each rung speak the pinned texts, and judge them.")
     ] = True,
     out: Annotated[Path, typer.Option(help="Record to write.")] = Path("build/ladder.json"),
     picture: Annotated[Path | None, typer.Option("--plot", help="PNG to write.")] = None,
 ) -> None:
-    """Measure the ladder on this machine."""
+    """Measure the ladder here: times in turn in one process, the rest in processes of their own."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     rungs, material = cumulative(RUNGS), find_material(checkpoint)
-    wanted = sentences.split(",")
-    chosen = [sentence for sentence in SENTENCES if sentence.name in wanted]
-    if len(chosen) != len(wanted):
-        raise UsageError(
-            f"sentences {sentences!r}", f"some of {', '.join(s.name for s in SENTENCES)}", "Correct it"
-        )
+    log.info("timing %d rungs, %d rounds", len(rungs), rounds)
+    timed = interleaved.measure(
+        {rung.name: rung.options for rung in rungs}, checkpoint, TIMED, rounds=rounds, seed=seed
+    )
     with tempfile.TemporaryDirectory(prefix="ishowtts-ladder-") as scratch:
-        taken = climb(rungs, chosen, material, Path(scratch), blocks=blocks, calls=calls, seed=seed)
+        taken = weigh(rungs, material, Path(scratch))
         heard = hear(rungs, checkpoint) if quality else {}
         ladder = {
             **committed.provenance(SCHEMA_VERSION, material.name),
-            "sentences": wanted,
-            "blocks": blocks,
-            "calls": calls,
+            "timed": TIMED,
+            "rounds": rounds,
             "level": LEVEL,
-            "rows": rows(rungs, taken, heard, Path(scratch)),
+            "rows": rows(rungs, timed, taken, heard, Path(scratch)),
         }
     write_atomically(out, json.dumps(ladder, indent=1) + "\n")
     write_atomically(out.with_suffix(".md"), ladder_report.markdown(ladder))

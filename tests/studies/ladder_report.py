@@ -73,11 +73,11 @@ def plot(ladder: Mapping[str, Any], path: Path) -> None:
     axes.invert_yaxis()
     axes.set(
         xscale="log",
-        xlabel="time to speak the pinned sentences / the reference's time; lines: 95 % intervals over blocks",
+        xlabel="time to speak the pinned sentences / the reference's time; lines: 95 % intervals over rounds",
         title=f"{ladder['checkpoint']} on {ladder['machine']}\n"
         "blue: lossless, orange: lossy; filled: stays, hollow: tried on the last one that stays",
     )
-    ticks = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5)
+    ticks = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5)
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     axes.grid(axis="x", alpha=0.25)

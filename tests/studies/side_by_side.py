@@ -17,7 +17,7 @@ from engine.gate.data.workloads import SENTENCES
 from engine.options import Options
 from engine.reference import trim
 from engine.text import finish_reference
-from tests.studies.ladder import Ratio, ratio_of
+from tests.studies.ratios import Ratio, ratio_of
 
 
 @dataclasses.dataclass(frozen=True)

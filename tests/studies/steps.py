@@ -22,7 +22,7 @@ from engine.errors import DeviceError
 from engine.gate.data.files import write_atomically
 from engine.options import Options
 from tests.studies.committed import provenance
-from tests.studies.ladder import ratio_of
+from tests.studies.ratios import ratio_of
 
 SCHEMA_VERSION = 1
 CHECKPOINT = "seeded-base"

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from engine.errors import OptionsError, UsageError
+from engine.errors import OptionsError
 from engine.gate.quality.speech import Sound
 from engine.options import Options
-from tests.studies.ladder import RUNGS, Rung, Taken, cumulative, ratio_of, rows
+from tests.studies.interleaved import Timed
+from tests.studies.ladder import RUNGS, Rung, Taken, cumulative, rows
 from tests.studies.ladder_report import markdown, plot
 
 
@@ -61,27 +60,6 @@ def test_a_rung_that_does_not_exist_is_refused() -> None:
         cumulative((Rung("bottom", ""), Rung("typo", "presicion=bf16")))
 
 
-@given(
-    st.lists(st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)), min_size=2, max_size=8),
-    st.floats(0.01, 100),
-)
-def test_a_ratio_is_mirrored_by_a_swap_and_blind_to_the_unit(
-    pairs: list[tuple[float, float]], unit: float
-) -> None:
-    """Swapping the sides inverts ratio and interval; measuring in other units changes nothing."""
-    after, before = zip(*pairs, strict=True)
-    there, back = ratio_of(after, before), ratio_of(before, after)
-    np.testing.assert_allclose([there.ratio, there.low], [1 / back.ratio, 1 / back.high], rtol=1e-6)
-    scaled = ratio_of([unit * one for one in after], [unit * one for one in before])
-    np.testing.assert_allclose([scaled.ratio, scaled.high], [there.ratio, there.high], rtol=1e-6)
-
-
-def test_one_block_has_no_interval() -> None:
-    """A single pair cannot say how sure it is, so it is refused."""
-    with pytest.raises(UsageError, match="two or more"):
-        ratio_of([1.0], [2.0])
-
-
 def test_the_table_says_what_each_rung_brought(tmp_path: Path) -> None:
     """Halving the time at the second rung is its gain, against the rung below and against the reference."""
     np.zeros(2048, np.float32).tofile(tmp_path / "a.f32")
@@ -93,11 +71,10 @@ def test_the_table_says_what_each_rung_brought(tmp_path: Path) -> None:
         )
     )
     seconds = {"reference": (4.0, 4.4), "cache": (4.0, 4.4), "steps": (2.0, 2.2)}
-    taken = {
-        name: [Taken(second, 2.0, 1.0, 100.0, "a", ()) for second in spent] for name, spent in seconds.items()
-    }
+    timed = {name: Timed({"hello": spent}, {"hello": 2.0}, {}) for name, spent in seconds.items()}
+    taken = dict.fromkeys(seconds, Taken(1.0, 100.0, "a", ()))
     heard = {"steps": Sound(8, 20.0, 0.2, 0.125, 0.9, None)}
-    found = rows(rungs, taken, heard, tmp_path)
+    found = rows(rungs, timed, taken, heard, tmp_path)
     assert [row["against_below"]["ratio"] for row in found] == pytest.approx([1.0, 1.0, 0.5])
     assert [row["lossless"] for row in found] == [True, True, False]
     assert found[2]["added"] == {"nfe": 7, "schedule": "epss"}
