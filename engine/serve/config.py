@@ -71,7 +71,7 @@ class Config(BaseSettings):
     vocoder: Path | None = Field(None, description="folder with a Vocos, if none lies beside the weights")
     device: str | None = Field(None, description="cpu or cuda; by default CUDA where it is there")
     threads: int | None = Field(None, ge=1, le=1024, description="CPU threads; by default as torch decides")
-    preset: str = Field("fast_cpu", description="toggles to start from")
+    preset: str = Field("fast_cpu", description="toggles to start from; jetson on a GPU")
     toggles: dict[str, Any] = Field(default_factory=dict, description="toggles that differ from the preset")
     voices: dict[str, VoiceConfig] = Field(default_factory=dict, description="speakers of one's own, by name")
     voice: str | None = Field(None, description="who speaks where a request names nobody")
