@@ -159,11 +159,11 @@ def describe(engine: Any, tts: Any, options: Any) -> dict[str, Any]:
 
 
 def _code(folder: str) -> str:
-    """Hash of the package's sources: a checkout may be edited while it is measured."""
+    """Hash of the package, sources, kernels and tables: a checkout may be edited while it is measured."""
     digest = hashlib.sha256()
     for where, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(name for name in names if name.endswith(".py")):
+        folders[:] = sorted(name for name in folders if name != "__pycache__")
+        for name in sorted(names):
             path = os.path.join(where, name)  # noqa: PTH118
             with open(path, "rb") as file:  # noqa: PTH123
                 content = hashlib.sha256(file.read()).hexdigest()

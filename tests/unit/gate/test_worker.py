@@ -161,3 +161,20 @@ def test_it_imports_only_the_standard_library_the_engine_and_torch() -> None:
     imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     foreign = {name for name in imported if name.split(".")[0] not in sys.stdlib_module_names}
     assert {name.split(".")[0] for name in foreign} == {"engine", "torch"}
+
+
+def test_a_kernel_or_a_table_that_is_edited_is_other_code(tmp_path: Path) -> None:
+    """Whatever the package holds decides what is measured; what Python keeps for itself does not."""
+    (tmp_path / "__pycache__").mkdir()
+    hashes = []
+    for name, content in (
+        ("engine.py", "1"),
+        ("kernels.cpp", "1"),
+        ("kernels.cpp", "2"),
+        ("plans.json", "{}"),
+        ("__pycache__/engine.pyc", "anything"),
+    ):
+        (tmp_path / name).write_text(content)
+        hashes.append(worker._code(str(tmp_path)))
+    assert len(set(hashes)) == 4
+    assert hashes[-1] == hashes[-2]
