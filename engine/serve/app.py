@@ -9,6 +9,7 @@ from pathlib import Path
 import fastapi
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.staticfiles import StaticFiles
@@ -39,8 +40,12 @@ def create_app(config: Config, speaker: Speaker, metrics: Metrics) -> fastapi.Fa
         yield
         speaker.stop(config.stop_seconds)
 
-    app = fastapi.FastAPI(
-        title="ishowtts", description="Speech over HTTP: text in, audio out.", version="1", lifespan=life
+    app = FastAPIOffline(
+        redoc_url=None,
+        title="ishowtts",
+        description="Speech over HTTP: text in, audio out.",
+        version="1",
+        lifespan=life,
     )
     app.include_router(routes.router(config, speaker, metrics))
     if STATIC.is_dir():

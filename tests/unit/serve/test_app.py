@@ -367,3 +367,13 @@ def test_a_client_that_leaves_is_not_computed_for() -> None:
         asyncio.run(leave())
         client.post("/api/tts", json={"text": "third"})
         assert [words for batch in service.engine.batches for words in batch] == ["first", "third"]
+
+
+def test_the_description_is_shown_without_another_host(client: TestClient) -> None:
+    """A machine without a network has its pages as well: every script and style comes from the service."""
+    page = client.get("/docs").text
+    places = re.findall(r"(?:src|href)=[\"']([^\"']+)", page)
+    assert len(places) >= 2
+    for place in places:
+        assert place.startswith("/"), place
+        assert client.get(place).status_code == 200, place
