@@ -6,18 +6,26 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
+from rich.console import Console
+from rich.progress import track
 
 from engine.errors import UsageError
+from engine.gate.data.files import write_atomically
 from engine.gate.data.workloads import SENTENCES
 from engine.options import Options
 from engine.reference import trim
 from engine.text import finish_reference
+from tests.studies import committed
 from tests.studies.ratios import Ratio, ratio_of
+
+SCHEMA_VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +75,7 @@ def compare(
             "upstream": upstream_says,
             "engine": lambda: tts.synthesize(text, voice, seed=seed).samples,
         }
-        for number in range(rounds + 1):
+        for number in track(range(rounds + 1), "rounds", console=Console(stderr=True)):
             waves = {}
             for side in sorted(says, reverse=bool(number % 2)):
                 start = time.perf_counter()
@@ -116,12 +124,18 @@ def main(
     checkpoint: Annotated[str, typer.Option(help="What both load.")] = "seeded-base",
     options: Annotated[str, typer.Option(help="Toggles of the engine.")] = "fast_cpu",
     rounds: Annotated[int, typer.Option(min=2, help="Pairs of calls.")] = 3,
+    out: Annotated[Path | None, typer.Option(help="Record to write.")] = None,
 ) -> None:
     """Print the ratio of times with its interval."""
-    from rich.console import Console
-
     found = compare(checkpoint, Options.parse(options), rounds=rounds)
     ratio = found.ratio
+    if out is not None:
+        record = {
+            **committed.provenance(SCHEMA_VERSION, checkpoint),
+            "options": str(Options.parse(options)),
+            **dataclasses.asdict(found),
+        }
+        write_atomically(out, json.dumps(record, indent=1) + "\n")
     Console().print(
         f"{checkpoint}, {options}, {rounds} rounds of {found.audio_seconds:.1f} s of audio: engine time / "
         f"upstream time = {ratio.ratio:.4f} [{ratio.low:.4f}, {ratio.high:.4f}], "
