@@ -72,6 +72,7 @@ STUDIES: Mapping[str, Study] = {
     "upstream": Study(
         "How fast is the engine beside upstream's own infer, in one process?",
         "tests.studies.side_by_side",
+        _writes("upstream"),
     ),
     "costs": Study(
         "Does the cost model predict other lengths and toggles than it was fitted on?",

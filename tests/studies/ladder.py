@@ -209,12 +209,13 @@ def main(
     """Measure the ladder here: times in turn in one process, the rest in processes of their own."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     rungs, material = cumulative(RUNGS), find_material(checkpoint)
-    log.info("timing %d rungs, %d rounds", len(rungs), rounds)
-    timed = interleaved.measure(
-        {rung.name: rung.options for rung in rungs}, checkpoint, TIMED, rounds=rounds, seed=seed
-    )
     with tempfile.TemporaryDirectory(prefix="ishowtts-ladder-") as scratch:
+        # First: a process inherits the peak memory of the one that it came from, which will be large.
         taken = weigh(rungs, material, Path(scratch))
+        log.info("timing %d rungs, %d rounds", len(rungs), rounds)
+        timed = interleaved.measure(
+            {rung.name: rung.options for rung in rungs}, checkpoint, TIMED, rounds=rounds, seed=seed
+        )
         heard = hear(rungs, checkpoint) if quality else {}
         ladder = {
             **committed.provenance(SCHEMA_VERSION, material.name),
