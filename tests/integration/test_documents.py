@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import noxfile
 from engine import cli
 from engine.options import Options
+from engine.serve import config
 
 ROOT = Path(noxfile.__file__).resolve().parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -73,6 +74,16 @@ def test_what_needs_nothing_runs(tmp_path: Path) -> None:
             stdin=subprocess.DEVNULL,
         )
         assert done.returncode == 0, f"{block.page}:\n{block.lines}\n{done.stdout}{done.stderr}"
+
+
+def test_every_example_of_a_configuration_is_one(tmp_path: Path) -> None:
+    """The service takes it, toggles included."""
+    examples = re.findall(r"```toml\n(.*?)```", "".join(page.read_text("utf8") for page in PAGES), re.S)
+    assert examples
+    (tmp_path / "me.wav").touch()
+    for example in examples:
+        (tmp_path / "ishowtts.toml").write_text(example, encoding="utf8")
+        assert config.read(tmp_path / "ishowtts.toml", {}).options.changed(), example
 
 
 def test_every_command_and_flag_that_is_named_exists() -> None:
