@@ -13,6 +13,7 @@ from engine.gate.data.samples import Process, Run
 from engine.gate.data.verdict import Judgement
 from engine.gate.measure.revisions import checkout
 from engine.gate.verdict import product
+from engine.options import Options
 from tests.unit.gate import builders
 
 JETSON = checkout() / "baselines" / "jetson-agx-orin.json"
@@ -194,9 +195,9 @@ def test_a_product_is_found_by_what_its_options_mean() -> None:
             products=(Product(checkpoint="x", options="fast_cpu nfe=6", limits=builders.LIMITS),)
         )
     )
-    written = {"reference_cache": True, "hoist": True, "nfe": 6, "schedule": "epss"}
+    written = {**Options.fast_cpu().changed(), "nfe": 6}
     assert chosen.product("x", "fast_cpu nfe=6") is chosen.product("x", written) is not None
-    for checkpoint, options in (("y", written), ("x", {**written, "cfg_strength": 0.0}), ("x", "fast_cpu")):
+    for checkpoint, options in (("y", written), ("x", {**written, "batch": 2}), ("x", "fast_cpu")):
         assert chosen.product(checkpoint, options) is None
 
 

@@ -29,13 +29,14 @@ def test_flags_win_over_the_environment_and_that_over_the_file(
 ) -> None:
     """Field by field, and toggle by toggle."""
     path = write(
-        tmp_path, 'port = 1\nqueue = 11\nbatch = 2\n[toggles]\nnfe = 5\nhoist = false\nschedule = "sway"\n'
+        tmp_path,
+        'port = 1\nqueue = 11\nbatch = 2\npreset = "reference"\n[toggles]\nnfe = 5\nhoist = false\n',
     )
     monkeypatch.setenv("ISHOWTTS_SERVE_PORT", "2")
     monkeypatch.setenv("ISHOWTTS_SERVE_QUEUE", "22")
     config = read(path, {"port": 3, "toggles": {"hoist": True}})
     assert (config.port, config.queue, config.batch) == (3, 22, 2)
-    assert config.options == Options(reference_cache=True, hoist=True, nfe=5, batch=2)
+    assert config.options == Options(hoist=True, nfe=5, batch=2)
 
 
 def test_the_defaults_are_safe() -> None:
