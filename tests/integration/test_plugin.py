@@ -19,7 +19,7 @@ from engine.gate.request import Request
 from engine.gate.verdict import judge
 from tests.unit.gate import builders
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 MADE_UP = """
 import json
 import os
