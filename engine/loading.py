@@ -83,7 +83,8 @@ def load(
     Args:
         checkpoint: a name (`engine.checkpoint.known()`), a folder, or a weight file beside its `config.yaml`.
         options: the toggles; the default is upstream's own behaviour.
-        device: `cpu`, `cuda` or `cuda:1`; by default CUDA where torch sees it.
+        device: `cpu`, `cuda` or `cuda:1`; by default CUDA where torch sees it, unless the options ask for
+            kernels that are for CPUs.
         vocoder: a folder with a Vocos, where it does not come with the checkpoint.
         read: a reading of one's own, text -> the text as it is read aloud, in place of `Options.reading`; it
             may call `engine.reading.chat`.
@@ -100,7 +101,7 @@ def load(
         raise OptionsError(
             f"read={read!r} with reading={options.reading}", "a function, and reading='auto'", "Leave one out"
         )
-    target = _device(device)
+    target = _device(device, options)
     for step in STEPS:
         if hasattr(step, "check_device"):
             step.check_device(options, target)
@@ -199,7 +200,7 @@ def condition(
     return reference.condition(reference_seconds.shorten(voice, longest, table), mel_spec, device)
 
 
-def _device(name: str | None) -> str:
+def _device(name: str | None, options: Options) -> str:
     """A device that torch can use here.
 
     Raises:
@@ -208,7 +209,7 @@ def _device(name: str | None) -> str:
     import torch
 
     if name is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return "cuda" if torch.cuda.is_available() and not options.fused else "cpu"
     try:
         if torch.device(name).type not in ("cpu", "cuda"):
             raise RuntimeError("neither cpu nor cuda")

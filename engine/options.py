@@ -233,6 +233,11 @@ class Options:
         return self.cfg_strength >= NO_GUIDANCE
 
     @property
+    def fused(self) -> bool:
+        """Whether kernels of our own are asked for, which are for CPUs."""
+        return "fused" in (self.int8, self.attention)
+
+    @property
     def last_time(self) -> float:
         """When the flow of a piece is evaluated for the last time, from 0 (noise) to 1."""
         if self.solver == "heun":
@@ -354,7 +359,7 @@ CONFLICTS: tuple[tuple[Callable[[Options], bool], str, str], ...] = (
         "Raise nfe, or use guidance='packed'",
     ),
     (
-        lambda o: "fused" in (o.int8, o.attention) and not o.hoist,
+        lambda o: o.fused and not o.hoist,
         "hoist with int8='fused' or attention='fused', which stand in the forward pass that it brings",
         "Add hoist=True",
     ),
@@ -364,7 +369,7 @@ CONFLICTS: tuple[tuple[Callable[[Options], bool], str, str], ...] = (
         "Drop one of the two",
     ),
     (
-        lambda o: "fused" in (o.int8, o.attention) and (o.precision == "fp16" or o.compile != "off"),
+        lambda o: o.fused and (o.precision == "fp16" or o.compile != "off"),
         "compile='off' and fp32 or bf16 with int8='fused' or attention='fused': kernels of our own",
         "Drop one of the two",
     ),

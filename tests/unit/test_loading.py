@@ -14,6 +14,7 @@ from engine import Engine, Options, checkpoint, loading, upstream
 from engine.errors import CheckpointError, DeviceError
 from engine.evidence import Observations
 from engine.loading import PROOFS, STEPS, load
+from engine.optimizations import int8
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "tpu", "meta", "", "cpu:x", 7])
@@ -21,6 +22,15 @@ def test_a_device_that_is_not_there_is_refused(device: str) -> None:
     """Unknown, absent, or one that holds no data."""
     with pytest.raises(DeviceError, match="device="):
         load("seeded-tiny", device=device)
+
+
+def test_kernels_for_cpus_run_on_the_cpu_beside_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless a device is named, which is then obeyed or refused."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    fused = Options(int8="fused", hoist=True)
+    assert (loading._device(None, fused), loading._device(None, Options())) == ("cpu", "cuda")
+    with pytest.raises(DeviceError, match="a CPU"):
+        int8.check_device(fused, "cuda")
 
 
 def test_what_a_device_cannot_do_is_refused_before_anything_is_looked_for() -> None:
