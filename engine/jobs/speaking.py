@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import CheckpointError, EngineError
 from engine.jobs.items import Item
+from engine.memory import bound_caches
 from engine.options import Options
 from engine.reference import Voice
 from engine.requests import Request, pick
@@ -101,6 +102,7 @@ def load(setup: Setup) -> Engine:
         CheckpointError: this machine's weights are not those of the machine that began the job.
         EngineError: as `engine.load`.
     """
+    bound_caches()
     import engine
     from engine.checkpoint import find
 

@@ -16,6 +16,7 @@ import uvicorn
 from rich.console import Console
 
 from engine.errors import UsageError
+from engine.memory import bound_caches
 from engine.serve.app import create_app
 from engine.serve.config import Config
 from engine.serve.log import configuration
@@ -75,6 +76,7 @@ def load(config: Config) -> Engine:
     Raises:
         EngineError: the model or a voice cannot be loaded.
     """
+    bound_caches()
     import torch
 
     import engine

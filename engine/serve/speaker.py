@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from engine import memory
 from engine.audio import Audio
 from engine.errors import EngineError
-from engine.serve import memory
 from engine.serve.errors import GoneError, QueueFullError, StoppingError
 from engine.serve.job import Job
 
