@@ -62,7 +62,10 @@ def speak(
     ref_text: Annotated[str | None, typer.Option(help="exactly what the clip of --ref says")] = None,
     seed: Annotated[int, typer.Option(help="same seed, same samples")] = 0,
     speed: Annotated[float, typer.Option(help="speech rate (0.3 to 3); 1 is the clip's own")] = 1.0,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; by default CUDA where it is there")] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu or cuda; by default CUDA where it is there and no toggle is CPU-only"),
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; by default as torch decides")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
 ) -> None:

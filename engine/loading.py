@@ -293,7 +293,6 @@ def load_weights(module: Any, path: Path) -> None:
         CheckpointError: the file cannot be read, names or shapes differ, so that it belongs to another
             architecture or vocabulary, or it holds NaN.
     """
-
     expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     if path.suffix == ".safetensors":
         _compare(_header(path), expected, module, path)  # before gigabytes of it are read

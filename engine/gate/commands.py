@@ -143,7 +143,10 @@ def listen(
     whole: Annotated[
         bool, typer.Option("--all", help="speak all pinned texts, not the few quick ones")
     ] = False,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; by default CUDA where it is there")] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu or cuda; by default CUDA where it is there and no toggle is CPU-only"),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="of the blind order")] = 0,
 ) -> None:
     """Write one HTML page on which people hear A (the candidate) against B, blind, and save their votes."""

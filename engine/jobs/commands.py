@@ -52,7 +52,10 @@ def batch(
     ref_text: Annotated[str | None, typer.Option(help="exactly what the clip of --ref says")] = None,
     seed: Annotated[int, typer.Option(help="of lines without one of their own")] = 0,
     speed: Annotated[float, typer.Option(help="of lines without one of their own (0.3 to 3)")] = 1.0,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; by default CUDA where it is there")] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu or cuda; by default CUDA where it is there and no toggle is CPU-only"),
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; by default as torch decides")] = None,
     cluster: Annotated[
         str | None,

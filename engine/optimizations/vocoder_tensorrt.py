@@ -12,13 +12,12 @@ import hashlib
 import importlib
 import logging
 import threading
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import CheckpointError, DeviceError
+from engine.errors import DeviceError
 from engine.evidence import Observations
-from engine.files import writable_cache
+from engine.files import writable_cache, write_atomically
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,7 +90,7 @@ def built(onnx: Path, device: str, longest: int) -> bytes:
 
     Raises:
         DeviceError: TensorRT is missing, or cannot build it.
-        CheckpointError: the cache folder cannot be written.
+        OutputError: the file cannot be written.
     """
     content = onnx.read_bytes()
     path = writable_cache() / f"vocos-{key(content, card(device), package().__version__, longest)}.plan"
@@ -99,16 +98,7 @@ def built(onnx: Path, device: str, longest: int) -> bytes:
         return path.read_bytes()
     _log.info("Building a TensorRT engine of the vocoder: %s", path)
     plan = build(content, longest)
-    scratch = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    try:
-        scratch.write_bytes(plan)
-        scratch.rename(path)
-    except OSError as error:
-        raise CheckpointError(
-            f"cache {path.parent} ({error})", "a writable folder with room", "Set XDG_CACHE_HOME"
-        ) from error
-    finally:
-        scratch.unlink(missing_ok=True)
+    write_atomically(path, plan)
     return plan
 
 

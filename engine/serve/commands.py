@@ -24,7 +24,10 @@ def serve(
     port: Annotated[int | None, typer.Option(help="port to listen on (8000)")] = None,
     checkpoint: Annotated[str | None, typer.Option(help="name, folder or weight file (box)")] = None,
     vocoder: Annotated[Path | None, typer.Option(help="a folder with a Vocos")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda")] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu or cuda; by default CUDA where it is there and no toggle is CPU-only"),
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads")] = None,
     voice: Annotated[str | None, typer.Option(help="who speaks where a request names nobody")] = None,
     batch: Annotated[int | None, typer.Option(help="requests sampled together at most (4)")] = None,

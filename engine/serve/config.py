@@ -69,9 +69,11 @@ class Config(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes any that is free")
     checkpoint: str = Field(DEFAULT_CHECKPOINT, min_length=1, description="name, folder or weight file")
     vocoder: Path | None = Field(None, description="folder with a Vocos, if none lies beside the weights")
-    device: str | None = Field(None, description="cpu or cuda; by default CUDA where it is there")
+    device: str | None = Field(
+        None, description="cpu or cuda; by default CUDA where it is there and no toggle is CPU-only"
+    )
     threads: int | None = Field(None, ge=1, le=1024, description="CPU threads; by default as torch decides")
-    preset: str = Field("fast_cpu", description="toggles to start from; jetson on a GPU")
+    preset: str = Field("fast_cpu", description="toggles to start from; take jetson on a GPU")
     toggles: dict[str, Any] = Field(default_factory=dict, description="toggles that differ from the preset")
     voices: dict[str, VoiceConfig] = Field(default_factory=dict, description="speakers of one's own, by name")
     voice: str | None = Field(None, description="who speaks where a request names nobody")

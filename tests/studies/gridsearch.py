@@ -282,6 +282,33 @@ def split_cases(languages: Sequence[str], count: int) -> tuple[list[texts.Case],
     return cases[: 2 * count : 2], cases[1 : 2 * count : 2]
 
 
+@contextlib.contextmanager
+def resumable(
+    checkpoint: str, count: int, refine: int, kept: Path, seconds: float
+) -> Iterator[tuple[Search, str, list[Problem], list[Problem]]]:
+    """A search that goes on where it stopped: itself, the digest of the weights, the problems to search on,
+    and as many that are held out.
+
+    Raises:
+        Exit: with 3, where the seconds were not enough.
+    """
+    import torch
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    tts = loading.load(checkpoint)
+    cases = split_cases(tts.checkpoint.languages, count)
+    weights = sha256(tts.checkpoint.weights)
+    of = sha256_of([weights, [case.sha256 for case in cases[0]], refine, CANDIDATES])
+    search = Search(tts, of, refine, kept, seconds)
+    try:
+        with torch.inference_mode():
+            seen, unseen = ([search.problem(case) for case in some] for some in cases)
+            yield search, weights, seen, unseen
+    except OutOfTimeError:
+        log.info("The %.0f seconds are over: run again to go on.", seconds)
+        raise typer.Exit(3) from None
+
+
 def main(
     checkpoint: Annotated[str, typer.Option(help="What to load.")] = DEFAULT_CHECKPOINT,
     count: Annotated[int, typer.Option("--texts", min=1, help="To search on; as many are held out.")] = 6,
@@ -294,24 +321,11 @@ def main(
     out: Annotated[Path, typer.Option(help="Grids and their record to write.")] = GRIDS,
 ) -> None:
     """Search, compare with the known schedules on held-out texts, and write what is better."""
-    import torch
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    tts = loading.load(checkpoint)
-    cases = split_cases(tts.checkpoint.languages, count)
-    weights = sha256(tts.checkpoint.weights)
-    of = sha256_of([weights, [case.sha256 for case in cases[0]], refine, CANDIDATES])
-    search = Search(tts, of, refine, kept, seconds)
-    try:
-        with torch.inference_mode():
-            seen, unseen = ([search.problem(case) for case in some] for some in cases)
-            found = search_grids(search, seen, polishing)
-            rows = gridrecord.compare(found, lambda grid: [search.errors(grid, p) for p in (seen, unseen)])
-    except OutOfTimeError:
-        log.info("The %.0f seconds are over: run again to go on.", seconds)
-        raise typer.Exit(3) from None
+    with resumable(checkpoint, count, refine, kept, seconds) as (search, weights, seen, unseen):
+        found = search_grids(search, seen, polishing)
+        rows = gridrecord.compare(found, lambda grid: [search.errors(grid, p) for p in (seen, unseen)])
     provenance = {
-        "checkpoint": tts.checkpoint.name,
+        "checkpoint": checkpoint,
         "weights_sha256": weights,
         "cfg_strength": Options().cfg_strength,
         "reference": {"solver": "midpoint", "steps": CANDIDATES * refine},

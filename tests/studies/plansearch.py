@@ -22,20 +22,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from engine import loading, sampler
-from engine.checkpoint import DEFAULT_CHECKPOINT, sha256
+from engine import sampler
+from engine.checkpoint import DEFAULT_CHECKPOINT
 from engine.gate.data.files import write_atomically
-from engine.gate.data.workloads import sha256_of
 from engine.options import PLANS, Options, Plan, searched
 from tests.studies.committed import provenance
-from tests.studies.gridsearch import (
-    CANDIDATES,
-    OutOfTimeError,
-    Problem,
-    Search,
-    moved,
-    split_cases,
-)
+from tests.studies.gridsearch import CANDIDATES, Problem, moved, resumable
 
 log = logging.getLogger(__name__)
 SCHEMA_VERSION = 1
@@ -145,37 +137,25 @@ def main(
     out: Annotated[Path, typer.Option(help="Plans and their record to write.")] = PLANS,
 ) -> None:
     """Search, look at held-out texts, and write the plans."""
-    import torch
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    tts = loading.load(checkpoint)
-    cases = split_cases(tts.checkpoint.languages, count)
-    weights = sha256(tts.checkpoint.weights)
-    of = sha256_of([weights, [case.sha256 for case in cases[0]], refine, CANDIDATES])
-    search = Search(tts, of, refine, kept, seconds)
     plans: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
 
-    def error(plan: Plan, problems: Sequence[Problem]) -> float:
-        return float(np.mean(search.errors(plan.times, problems, plan.strengths)))
+    with resumable(checkpoint, count, refine, kept, seconds) as (search, weights, seen, unseen):
 
-    try:
-        with torch.inference_mode():
-            seen, unseen = ([search.problem(case) for case in some] for some in cases)
-            times = tuple(sampler.time_grid(AS_NEAR_AS, "cpu").tolist())
-            known = Plan(times, (STRENGTH,) * AS_NEAR_AS.nfe)
-            rows.append(row(known, error, seen, unseen, kept=False))
-            for steps in STEPS:
-                found = search_steps(steps, lambda plan: error(plan, seen), polishing)
-                full = Plan(searched()[steps], (STRENGTH,) * steps)
-                best = cheapest(found, lambda plan: error(plan, seen), error(known, seen))
-                plans[str(steps)] = {"times": best.times, "strengths": best.strengths}
-                for plan in (full, *found.values()):
-                    rows.append(row(plan, error, seen, unseen, kept=plan == best))
-                log.info("%d steps: %d rows", steps, best.rows)
-    except OutOfTimeError:
-        log.info("The %.0f seconds are over: run again to go on.", seconds)
-        raise typer.Exit(3) from None
+        def error(plan: Plan, problems: Sequence[Problem]) -> float:
+            return float(np.mean(search.errors(plan.times, problems, plan.strengths)))
+
+        times = tuple(sampler.time_grid(AS_NEAR_AS, "cpu").tolist())
+        known = Plan(times, (STRENGTH,) * AS_NEAR_AS.nfe)
+        rows.append(row(known, error, seen, unseen, kept=False))
+        for steps in STEPS:
+            found = search_steps(steps, lambda plan: error(plan, seen), polishing)
+            full = Plan(searched()[steps], (STRENGTH,) * steps)
+            best = cheapest(found, lambda plan: error(plan, seen), error(known, seen))
+            plans[str(steps)] = {"times": best.times, "strengths": best.strengths}
+            for plan in (full, *found.values()):
+                rows.append(row(plan, error, seen, unseen, kept=plan == best))
+            log.info("%d steps: %d rows", steps, best.rows)
     content = {
         **provenance(SCHEMA_VERSION, checkpoint),
         "weights_sha256": weights,
