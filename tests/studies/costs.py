@@ -112,7 +112,9 @@ def _transformer_flops(
     found: Counter[tuple[str, str]] = Counter()
     found["products", precision] += products
     found["products", blocks] += 2 * n * rows * shape.block_weights
-    found["attention", precision] += 4 * n * n * rows * shape.inner * shape.depth
+    found["attention", "bf16" if options.attention == "fused" else precision] += (
+        4 * n * n * rows * shape.inner * shape.depth
+    )
     found["convolutions", precision] += convolved
     return dict(found)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,10 +23,10 @@ from engine.gate.data.workloads import SENTENCES
 from engine.options import Options
 from engine.reference import trim
 from engine.text import finish_reference
-from tests.studies import committed
+from tests.studies import ceilings, committed, costs, flops
 from tests.studies.ratios import Ratio, ratio_of
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +38,9 @@ class SideBySide:
         upstream_seconds: one a round; `engine_seconds` likewise.
         difference: relative L2 between the two waves where both took upstream's own steps; None where the
             toggles change the result.
+        ceilings: FLOP/s that this machine reaches at best, by number format.
+        share_of_ceiling: of the engine's median time, how much its products and convolutions would take if
+            each ran at the ceiling of its format.
     """
 
     ratio: Ratio
@@ -44,6 +48,8 @@ class SideBySide:
     engine_seconds: tuple[float, ...]
     audio_seconds: float
     difference: float | None
+    ceilings: Mapping[str, float]
+    share_of_ceiling: float
 
 
 def compare(
@@ -81,6 +87,8 @@ def compare(
                 start = time.perf_counter()
                 waves[side] = says[side]()
                 spent[side].append(time.perf_counter() - start)
+        todo = costs.work(flops.architecture(found), flops.sequences(tts, text, voice), options)
+    rates = ceilings.measure("cpu").flops
     theirs, ours = (tuple(spent[side][1:]) for side in ("upstream", "engine"))
     same = options.only_lossless(Options())
     return SideBySide(
@@ -89,7 +97,14 @@ def compare(
         ours,
         len(waves["engine"]) / 24_000,
         _difference(waves) if same else None,
+        rates,
+        at_best(todo, rates) / float(np.median(ours)),
     )
+
+
+def at_best(todo: costs.Work, rates: Mapping[str, float]) -> float:
+    """Seconds of some work if all of it ran at the ceiling of its format."""
+    return sum(count / rates[format] for (_, format), count in todo.flops_by.items())
 
 
 def _upstream(found: Any, voice: Any, text: str, seed: int) -> Any:
@@ -139,7 +154,8 @@ def main(
     Console().print(
         f"{checkpoint}, {options}, {rounds} rounds of {found.audio_seconds:.1f} s of audio: engine time / "
         f"upstream time = {ratio.ratio:.4f} [{ratio.low:.4f}, {ratio.high:.4f}], "
-        f"{1 / ratio.ratio:.1f} times faster than upstream's infer with its own defaults"
+        f"{1 / ratio.ratio:.1f} times as fast as upstream's infer with its own defaults, "
+        f"{found.share_of_ceiling:.0%} of this machine's ceiling"
     )
 
 
